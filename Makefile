@@ -1,0 +1,52 @@
+# CometMQ: `make` alone prints the targets. Logic that needs more than two lines
+# belongs in Go (internal/lint, bench) or in .ci/run.
+
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS     := -s -w -X main.version=$(VERSION)
+FUZZTIME    ?= 30s
+# The only place where a tool's version is written.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Packages with goroutines of their own: the ones the race detector can say something about.
+RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test race lint check fuzz e2e interop-java bench clean
+
+help: ## print this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+build: ## three static binaries in bin/, linked at the root: mqnamesrv mqbroker mqadmin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/mqnamesrv ./cmd/mqbroker ./cmd/mqadmin
+	@ln -sf bin/mqnamesrv bin/mqbroker bin/mqadmin .
+
+run: build ## a name server and a three-node broker group in ./rmq-local, until Ctrl-C
+	bin/mqadmin local up --foreground
+
+test: build ## unit, property, model and crash tests, then end to end over the built binaries
+	go test -timeout 8m ./...
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -timeout 8m ./...
+
+race: ## the same tests under the race detector, where goroutines meet
+	go test -race -timeout 20m $(RACE)
+
+lint: ## the house rules: imports go downwards, doc.go, formatting, sleeps, leaked paths
+	go run ./internal/lint
+
+check: lint ## lint, go vet and staticcheck
+	go vet ./... && go run $(STATICCHECK) ./...
+
+fuzz: ## every fuzz target in turn, FUZZTIME each (default 30s)
+	go run ./internal/lint -fuzz $(FUZZTIME)
+
+e2e: build ## only the end-to-end tests with the official Go client
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -count=1 -v -timeout 8m ./...
+
+interop-java: build ## the official Java 4.9.4 client against a local cluster (needs a JDK and Maven)
+	COMETMQ_BIN=$(CURDIR)/bin mvn -q -B -f test/interop/java/pom.xml verify
+
+bench: build ## micro-benchmarks, then the load generator against a local cluster, both flush modes
+	go test -run '^$$' -bench . -benchmem ./message/... ./remoting/... ./store/... ./dledger/...
+	go run ./bench -bin bin
+
+clean: ## remove what build and run leave (a local cluster must be down)
+	rm -rf bin mqnamesrv mqbroker mqadmin rmq-local
