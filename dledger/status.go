@@ -1,0 +1,81 @@
+package dledger
+
+import "time"
+
+// Role is what a member currently is in its group.
+type Role uint8
+
+// The roles. A node that is closed or not started reports Follower.
+const (
+	Follower Role = iota
+	Candidate
+	Leader
+)
+
+// String returns the role as operators read it.
+func (r Role) String() string {
+	switch r {
+	case Leader:
+		return "leader"
+	case Candidate:
+		return "candidate"
+	default:
+		return "follower"
+	}
+}
+
+// RoleChange is one piece of news about who leads.
+type RoleChange struct {
+	// Leader says that this node leads and has applied everything any earlier
+	// leader committed.
+	Leader bool
+	// Term is the Raft term of the news.
+	Term uint64
+	// LeaderID is the member that leads, or empty while nobody does.
+	LeaderID string
+}
+
+// PeerStatus is what this node knows of a member.
+type PeerStatus struct {
+	ID   string
+	Addr string
+	// Voter is false for a member that only receives the log.
+	Voter bool
+	// Contact is when this node last heard from the member: set on the leader
+	// for each follower and on a follower for its leader, zero otherwise.
+	Contact time.Time
+}
+
+// Status is a snapshot of the node for operators and metrics.
+type Status struct {
+	Role     Role
+	Term     uint64
+	LeaderID string
+	// Ready says that this node leads and its state is complete, so that
+	// proposals are taken.
+	Ready bool
+
+	CommitIndex  uint64
+	AppliedIndex uint64
+	LastIndex    uint64
+
+	Peers []PeerStatus
+
+	Counters Counters
+}
+
+// Counters count since New. They only grow, except Waiting and WaitingBytes,
+// which are levels.
+type Counters struct {
+	Proposals    uint64 // accepted by Propose
+	Entries      uint64 // entries handed to Raft
+	EntryBytes   uint64 // their bytes
+	Applied      uint64 // proposals that ended applied
+	Refused      uint64 // proposals that ended before the log
+	Unknown      uint64 // proposals that ended unknown
+	Waiting      int64  // proposals that wait or are in flight
+	WaitingBytes int64  // their bytes
+	Elections    uint64 // times this node became ready as leader
+	Checkpoints  uint64 // checkpoints made durable
+	Strangers    uint64 // connections refused by the greeting
+}
