@@ -48,5 +48,5 @@ bench: build ## micro-benchmarks, then the load generator against a local cluste
 	go test -run '^$$' -bench . -benchmem ./message/... ./remoting/... ./store/... ./dledger/...
 	go run ./bench -bin bin
 
-clean: ## remove what build and run leave (a local cluster must be down)
-	rm -rf bin mqnamesrv mqbroker mqadmin rmq-local
+clean: ## remove what build leaves (data of a local cluster: mqadmin local down --purge)
+	rm -rf bin mqnamesrv mqbroker mqadmin

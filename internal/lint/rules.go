@@ -1,0 +1,65 @@
+package main
+
+// module is the import path all rules are about.
+const module = "github.com/cometmq/cometmq"
+
+// mayImport says which packages of ours a package may import, outside of its
+// tests. A name ending in /* stands for a whole folder. Arrows go down only: a
+// package that is missing here is itself a finding, so that a new package is
+// placed on purpose.
+var mayImport = map[string][]string{
+	"message":            {},
+	"internal/vfs":       {},
+	"internal/config":    {},
+	"internal/lint":      {},
+	"remoting/protocol":  {},
+	"remoting":           {"remoting/protocol"},
+	"store/segment":      {"internal/vfs"},
+	"store/commitlog":    {"store/segment", "internal/vfs"},
+	"store/consumequeue": {"store/segment", "internal/vfs", "message"},
+	"store/index":        {"store/segment", "internal/vfs", "message"},
+	"store":              {"store/commitlog", "store/consumequeue", "store/index", "store/segment", "internal/vfs", "message"},
+	"dledger":            {"store", "store/commitlog", "internal/vfs", "message"},
+	"broker/metadata":    {"store", "message", "remoting/protocol"},
+	"broker/group":       {"message", "remoting/protocol"},
+	"broker/transaction": {"message", "remoting/protocol"},
+	"broker/delay":       {"message", "remoting/protocol"},
+	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/vfs", "message", "remoting", "remoting/protocol"},
+	"namesrv":            {"remoting", "remoting/protocol"},
+	"admin":              {"remoting", "remoting/protocol", "message"},
+
+	// Tools: processes on this machine, drills over them, load.
+	"internal/local":       {"admin"},
+	"internal/drill":       {"admin", "internal/local", "message", "remoting", "remoting/protocol"},
+	"internal/testcluster": {"broker", "namesrv", "admin", "internal/vfs"},
+	"bench":                {"admin", "internal/local", "internal/drill", "message"},
+
+	"cmd/mqbroker":  {"broker", "internal/config", "internal/vfs"},
+	"cmd/mqnamesrv": {"namesrv", "internal/config"},
+	"cmd/mqadmin":   {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*"},
+}
+
+// foreign says who may import a module or package that is not ours. Everybody
+// may import what is not named here.
+var foreign = []struct {
+	path  string // import path, or a prefix of it up to a slash
+	only  []string
+	tests bool // whether the rule holds in tests too
+	why   string
+}{
+	{"github.com/hashicorp/raft", []string{"dledger"}, true,
+		"storage is tested without Raft and the rest without knowing it; speak of index, term and role as dledger does"},
+	{"github.com/hashicorp/raft-boltdb", []string{"dledger"}, true,
+		"it keeps Raft's term and vote, which only dledger knows"},
+	{"github.com/stretchr/testify/assert", nil, true,
+		"use testify/require, so that a test stops at its first failure"},
+	{"github.com/stretchr/testify/mock", nil, true,
+		"write the few methods by hand"},
+	{"log", nil, false,
+		"take an hclog.Logger in the config; a library does not choose where its log goes"},
+	{"github.com/spf13/cobra", []string{"cmd/mqadmin", "cmd/mqbroker", "cmd/mqnamesrv", "bench"}, true,
+		"flags are read in cmd/ only"},
+}
+
+// testOnly are packages that only tests may import.
+var testOnly = []string{"internal/testcluster"}
