@@ -1,0 +1,199 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+	"github.com/stretchr/testify/require"
+)
+
+// shared is the one three-node cluster that tests use when they do not break it.
+var shared struct {
+	once    sync.Once
+	cluster *cluster
+	err     error
+}
+
+func TestMain(m *testing.M) {
+	rlog.SetLogLevel("fatal")
+	code := m.Run()
+	if shared.cluster != nil {
+		shared.cluster.down()
+	}
+	os.Exit(code)
+}
+
+// node is one broker of a cluster as `mqadmin local status -o json` reports it.
+type node struct {
+	Name     string `json:"name"`
+	ID       string `json:"id"`
+	Addr     string `json:"addr"`
+	RaftAddr string `json:"raftAddr"`
+	Role     string `json:"role"`
+	Term     uint64 `json:"term"`
+	PID      int    `json:"pid"`
+}
+
+type status struct {
+	Namesrv string `json:"namesrv"`
+	Brokers []node `json:"brokers"`
+}
+
+// cluster is a name server and a broker group that `mqadmin local up` started.
+type cluster struct {
+	dir     string
+	namesrv string
+}
+
+func bin(name string) string {
+	dir := os.Getenv("COMETMQ_BIN")
+	if dir == "" {
+		dir = filepath.Join("..", "..")
+	}
+	p, err := filepath.Abs(filepath.Join(dir, name))
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// command runs a binary to its end and returns its standard output.
+func command(name string, args ...string) (string, error) {
+	cmd := exec.Command(bin(name), args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.String(), nil
+}
+
+// freeBasePort finds a base port P such that P and every port that a local cluster derives from it is free.
+func freeBasePort() (int, error) {
+	for try := 0; try < 100; try++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, err
+		}
+		p := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if p < 10000 || p > 30000 {
+			p = 10000 + p%20000
+		}
+		ok := true
+		for _, d := range []int{0, 1033, 1035, 1043, 1045, 1053, 1055} {
+			if c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", p+d), time.Second); err == nil {
+				c.Close()
+				ok = false
+			}
+		}
+		if ok {
+			return p, nil
+		}
+	}
+	return 0, fmt.Errorf("no free port range in 100 tries")
+}
+
+func up(dir string, args ...string) (*cluster, error) {
+	port, err := freeBasePort()
+	if err != nil {
+		return nil, err
+	}
+	args = append([]string{"local", "up", "--dir", dir, "--base-port", strconv.Itoa(port)}, args...)
+	if _, err := command("mqadmin", args...); err != nil {
+		return nil, err
+	}
+	c := &cluster{dir: dir}
+	s, err := c.status()
+	if err != nil {
+		return nil, err
+	}
+	c.namesrv = s.Namesrv
+	return c, nil
+}
+
+func (c *cluster) status() (status, error) {
+	var s status
+	out, err := command("mqadmin", "local", "status", "--dir", c.dir, "-o", "json")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal([]byte(out), &s)
+}
+
+func (c *cluster) down() {
+	if _, err := command("mqadmin", "local", "down", "--dir", c.dir, "--purge"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+// leader is the broker that leads now; it waits up to 10 s for one.
+func (c *cluster) leader(t *testing.T) node {
+	t.Helper()
+	var found node
+	require.Eventually(t, func() bool {
+		s, err := c.status()
+		if err != nil {
+			return false
+		}
+		for _, b := range s.Brokers {
+			if b.Role == "leader" {
+				found = b
+				return true
+			}
+		}
+		return false
+	}, 10*time.Second, 20*time.Millisecond, "no leader")
+	return found
+}
+
+// sharedCluster starts the shared cluster at its first use.
+func sharedCluster(t *testing.T) *cluster {
+	t.Helper()
+	shared.once.Do(func() {
+		dir, err := os.MkdirTemp("", "cometmq-e2e-")
+		if err != nil {
+			shared.err = err
+			return
+		}
+		shared.cluster, shared.err = up(filepath.Join(dir, "cluster"))
+	})
+	require.NoError(t, shared.err)
+	return shared.cluster
+}
+
+// ownCluster is a cluster of this test alone, which may break it.
+func ownCluster(t *testing.T, args ...string) *cluster {
+	t.Helper()
+	c, err := up(filepath.Join(t.TempDir(), "cluster"), args...)
+	require.NoError(t, err)
+	t.Cleanup(c.down)
+	return c
+}
+
+// createTopic makes a topic with that many read and write queues and waits until the name server routes it.
+func (c *cluster) createTopic(t *testing.T, topic string, queues int) {
+	t.Helper()
+	n := strconv.Itoa(queues)
+	_, err := command("mqadmin", "updateTopic", "-n", c.namesrv, "-c", "DefaultCluster", "-t", topic, "-r", n, "-w", n)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		r, err := invoke(c.namesrv, 105, map[string]string{"topic": topic}, nil)
+		return err == nil && r.Code == 0
+	}, 10*time.Second, 10*time.Millisecond, "no route of %s", topic)
+}
+
+func uniqueName(prefix string) string {
+	return prefix + "_" + strconv.FormatInt(time.Now().UnixNano(), 36)
+}
