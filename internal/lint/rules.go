@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"broker/transaction": {"message", "remoting/protocol"},
 	"broker/delay":       {"message", "remoting/protocol"},
 	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/vfs", "message", "remoting", "remoting/protocol"},
-	"namesrv":            {"remoting", "remoting/protocol"},
+	"namesrv":            {"remoting", "remoting/protocol", "internal/config", "internal/vfs"},
 	"admin":              {"remoting", "remoting/protocol", "message"},
 
 	// Tools: processes on this machine, drills over them, load.
