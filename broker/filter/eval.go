@@ -37,10 +37,6 @@ func (v value) isNumber() bool {
 	return v.kind == kindInt || v.kind == kindLong || v.kind == kindDouble
 }
 
-func (v value) isTrue() bool { return v.kind == kindBool && v.i == 1 }
-
-func (v value) isFalse() bool { return v.kind == kindBool && v.i == 0 }
-
 func (v value) float() float64 {
 	if v.kind == kindDouble {
 		return v.f
@@ -48,12 +44,33 @@ func (v value) float() float64 {
 	return float64(v.i)
 }
 
-// errOperand ends an evaluation: the message is not delivered. Which operand it was nobody would read.
+// errOperand is an operand of a type that the operator cannot take.
 var errOperand = errors.New("operand of a wrong type")
 
-// node is one operator or operand. slots holds the properties' values by slot number, nil when missing.
+// truth is the outcome of a condition. failed ends the evaluation: the message is not delivered, and which operand it was
+// nobody would read.
+type truth uint8
+
+const (
+	unknown truth = iota
+	no
+	yes
+	failed
+)
+
+func truthOf(b bool) truth {
+	if b {
+		return yes
+	}
+	return no
+}
+
+// node is one operator or operand: a condition has a truth, an operand a value. Each kind implements its own half and
+// derives the other from it, so that hot conditions never build a value.
+// slots holds the properties' values by slot number, nil when missing.
 type node interface {
 	eval(slots [][]byte) (value, error)
+	test(slots [][]byte) truth
 }
 
 var slotPool = sync.Pool{New: func() any { s := make([][]byte, 0, 16); return &s }}
@@ -67,11 +84,11 @@ func (e *Expression) Match(properties []byte) bool {
 		slots = append(slots, nil)
 	}
 	e.fill(slots, properties)
-	v, err := e.root.eval(slots)
+	t := e.root.test(slots)
 	clear(slots)
 	*sp = slots
 	slotPool.Put(sp)
-	return err == nil && v.isTrue()
+	return t == yes
 }
 
 // fill reads the property string once. Empty keys and values are no properties, and the last of two equal keys wins, as
@@ -101,6 +118,7 @@ func (e *Expression) fill(slots [][]byte, properties []byte) {
 type constant struct{ v value }
 
 func (n constant) eval([][]byte) (value, error) { return n.v, nil }
+func (n constant) test(slots [][]byte) truth    { return truthOfOperand(n, slots) }
 
 type property struct{ slot int }
 
@@ -111,69 +129,7 @@ func (n property) eval(slots [][]byte) (value, error) {
 	return value{}, nil
 }
 
-// condition makes an operand a truth value where one is asked for: a bare property is text, so it is never TRUE.
-func condition(n node) node {
-	switch n.(type) {
-	case constant, property, negateNode:
-		return castNode{n}
-	}
-	return n
-}
-
-type castNode struct{ x node }
-
-func (n castNode) eval(slots [][]byte) (value, error) {
-	v, err := n.x.eval(slots)
-	if err != nil || v.kind == kindNull || v.kind == kindBool {
-		return v, err
-	}
-	return boolean(false), nil
-}
-
-type notNode struct{ x node }
-
-func (n notNode) eval(slots [][]byte) (value, error) {
-	v, err := n.x.eval(slots)
-	if err != nil || v.kind == kindNull {
-		return v, err
-	}
-	return boolean(!v.isTrue()), nil
-}
-
-type andNode struct{ left, right node }
-
-func (n andNode) eval(slots [][]byte) (value, error) {
-	l, err := n.left.eval(slots)
-	if err != nil || l.isFalse() {
-		return l, err
-	}
-	r, err := n.right.eval(slots)
-	if err != nil || r.isFalse() || l.kind != kindNull {
-		return r, err
-	}
-	return value{}, nil
-}
-
-type orNode struct{ left, right node }
-
-func (n orNode) eval(slots [][]byte) (value, error) {
-	l, err := n.left.eval(slots)
-	if err != nil || l.isTrue() {
-		return l, err
-	}
-	r, err := n.right.eval(slots)
-	if err != nil || r.isTrue() || l.kind != kindNull {
-		return r, err
-	}
-	return value{}, nil
-}
-
-type isNullNode struct{ x node }
-
-func (n isNullNode) eval(slots [][]byte) (value, error) {
-	v, err := n.x.eval(slots)
-	return boolean(v.kind == kindNull), err
-}
+func (n property) test(slots [][]byte) truth { return truthOfOperand(n, slots) }
 
 type negateNode struct{ x node }
 
@@ -190,42 +146,136 @@ func (n negateNode) eval(slots [][]byte) (value, error) {
 	return v, err
 }
 
+func (n negateNode) test(slots [][]byte) truth { return truthOfOperand(n, slots) }
+
+// truthOfOperand is a value where a condition is asked for: a bare property is text, so it is never TRUE.
+func truthOfOperand(n node, slots [][]byte) truth {
+	v, err := n.eval(slots)
+	switch {
+	case err != nil:
+		return failed
+	case v.kind == kindNull:
+		return unknown
+	}
+	return truthOf(v.kind == kindBool && v.i == 1)
+}
+
+// valueOfCondition is a condition where a value is asked for, as in (a = 1) = TRUE.
+func valueOfCondition(n node, slots [][]byte) (value, error) {
+	switch n.test(slots) {
+	case failed:
+		return value{}, errOperand
+	case unknown:
+		return value{}, nil
+	case yes:
+		return boolean(true), nil
+	}
+	return boolean(false), nil
+}
+
+type notNode struct{ x node }
+
+func (n notNode) test(slots [][]byte) truth {
+	switch t := n.x.test(slots); t {
+	case yes:
+		return no
+	case no:
+		return yes
+	default:
+		return t
+	}
+}
+
+func (n notNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }
+
+type andNode struct{ left, right node }
+
+func (n andNode) test(slots [][]byte) truth {
+	l := n.left.test(slots)
+	if l == no || l == failed {
+		return l
+	}
+	r := n.right.test(slots)
+	if l == yes || r == no || r == failed {
+		return r
+	}
+	return unknown
+}
+
+func (n andNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }
+
+type orNode struct{ left, right node }
+
+func (n orNode) test(slots [][]byte) truth {
+	l := n.left.test(slots)
+	if l == yes || l == failed {
+		return l
+	}
+	r := n.right.test(slots)
+	if l == no || r == yes || r == failed {
+		return r
+	}
+	return unknown
+}
+
+func (n orNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }
+
+type isNullNode struct{ x node }
+
+func (n isNullNode) test(slots [][]byte) truth {
+	v, err := n.x.eval(slots)
+	if err != nil {
+		return failed
+	}
+	return truthOf(v.kind == kindNull)
+}
+
+func (n isNullNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }
+
 type equalNode struct{ left, right node }
 
-func (n equalNode) eval(slots [][]byte) (value, error) {
+func (n equalNode) test(slots [][]byte) truth {
 	l, err := n.left.eval(slots)
 	if err != nil {
-		return l, err
+		return failed
 	}
 	r, err := n.right.eval(slots)
-	if err != nil || l.kind == kindNull || r.kind == kindNull {
-		return value{}, err
+	if err != nil {
+		return failed
+	}
+	if l.kind == kindNull || r.kind == kindNull {
+		return unknown
 	}
 	if l.kind == kindString && r.kind == kindString {
-		return boolean(bytes.Equal(l.s, r.s)), nil
+		return truthOf(bytes.Equal(l.s, r.s))
 	}
 	if l, r, err = sameType(l, r); err != nil {
-		return value{}, err
+		return failed
 	}
 	if l.kind == kindBool || r.kind == kindBool {
-		return boolean(l.kind == r.kind && l.i == r.i), nil
+		return truthOf(l.kind == r.kind && l.i == r.i)
 	}
-	return boolean(compareNumbers(l, r) == 0), nil
+	return truthOf(compareNumbers(l, r) == 0)
 }
+
+func (n equalNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }
 
 type orderNode struct {
 	op          string
 	left, right node
 }
 
-func (n orderNode) eval(slots [][]byte) (value, error) {
+func (n orderNode) test(slots [][]byte) truth {
 	l, err := n.left.eval(slots)
 	if err != nil {
-		return l, err
+		return failed
 	}
 	r, err := n.right.eval(slots)
-	if err != nil || l.kind == kindNull || r.kind == kindNull {
-		return value{}, err
+	if err != nil {
+		return failed
+	}
+	if l.kind == kindNull || r.kind == kindNull {
+		return unknown
 	}
 	if l.kind == kindString && r.kind == kindString {
 		if l, err = parseAs(kindDouble, l.s); err == nil {
@@ -235,23 +285,25 @@ func (n orderNode) eval(slots [][]byte) (value, error) {
 		l, r, err = sameType(l, r)
 	}
 	if err != nil || l.kind == kindBool || r.kind == kindBool {
-		return value{}, errOperand
-	}
-	if l.float() != l.float() || r.float() != r.float() { // NaN has no order
-		return boolean(false), nil
+		return failed
 	}
 	c := compareNumbers(l, r)
+	if c == unordered {
+		return no
+	}
 	switch n.op {
 	case ">":
-		return boolean(c > 0), nil
+		return truthOf(c > 0)
 	case ">=":
-		return boolean(c >= 0), nil
+		return truthOf(c >= 0)
 	case "<":
-		return boolean(c < 0), nil
+		return truthOf(c < 0)
 	default:
-		return boolean(c <= 0), nil
+		return truthOf(c <= 0)
 	}
 }
+
+func (n orderNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }
 
 // sameType reads the string of a mixed pair as the other side's type.
 func sameType(l, r value) (value, value, error) {
@@ -287,6 +339,9 @@ func parseAs(k kind, s []byte) (value, error) {
 	}
 }
 
+// unordered is what compareNumbers answers when one side is NaN.
+const unordered = 2
+
 // compareNumbers orders two numbers: as integers when both are, else as doubles.
 func compareNumbers(l, r value) int {
 	if l.kind != kindDouble && r.kind != kindDouble {
@@ -306,7 +361,7 @@ func compareNumbers(l, r value) int {
 	case a == b:
 		return 0
 	}
-	return 2 // NaN equals nothing
+	return unordered
 }
 
 type inNode struct {
@@ -314,33 +369,35 @@ type inNode struct {
 	set map[string]bool
 }
 
-func (n inNode) eval(slots [][]byte) (value, error) {
+func (n inNode) test(slots [][]byte) truth {
 	s := slots[n.x.slot]
 	if s == nil {
-		return value{}, nil
+		return unknown
 	}
-	return boolean(n.set[string(s)]), nil
+	return truthOf(n.set[string(s)])
 }
+
+func (n inNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }
 
 // textNode is CONTAINS, STARTSWITH or ENDSWITH.
 type textNode struct {
 	op   string
-	x    node
-	text string
+	x    property
+	text []byte
 }
 
-func (n textNode) eval(slots [][]byte) (value, error) {
-	v, err := n.x.eval(slots)
-	if err != nil || v.kind == kindNull {
-		return value{}, err
-	}
-	s, t := v.s, n.text
-	switch n.op {
-	case "CONTAINS":
-		return boolean(bytes.Contains(s, []byte(t))), nil
-	case "STARTSWITH":
-		return boolean(len(s) >= len(t) && string(s[:len(t)]) == t), nil
+func (n textNode) test(slots [][]byte) truth {
+	s := slots[n.x.slot]
+	switch {
+	case s == nil:
+		return unknown
+	case n.op == "CONTAINS":
+		return truthOf(bytes.Contains(s, n.text))
+	case n.op == "STARTSWITH":
+		return truthOf(bytes.HasPrefix(s, n.text))
 	default:
-		return boolean(len(s) >= len(t) && string(s[len(s)-len(t):]) == t), nil
+		return truthOf(bytes.HasSuffix(s, n.text))
 	}
 }
+
+func (n textNode) eval(slots [][]byte) (value, error) { return valueOfCondition(n, slots) }

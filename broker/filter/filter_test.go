@@ -3,7 +3,6 @@ package filter
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -99,7 +98,7 @@ type tree struct {
 	truth func(m map[string]string) (truth *bool, fail bool)
 }
 
-func yes(b bool) *bool { return &b }
+func ptr(b bool) *bool { return &b }
 
 func leaf(t *rapid.T) tree {
 	name := rapid.SampledFrom([]string{"a", "b", "c", "d_1", "$e"}).Draw(t, "name")
@@ -113,10 +112,10 @@ func leaf(t *rapid.T) tree {
 			if !ok {
 				return nil, false
 			}
-			return yes((v == lit) != negated), false
+			return ptr((v == lit) != negated), false
 		}}
 	case 1:
-		return tree{name + " IS NULL", func(m map[string]string) (*bool, bool) { _, ok := m[name]; return yes(!ok), false }}
+		return tree{name + " IS NULL", func(m map[string]string) (*bool, bool) { _, ok := m[name]; return ptr(!ok), false }}
 	case 2:
 		n := rapid.IntRange(-10, 10).Draw(t, "int")
 		op := rapid.SampledFrom([]string{">", ">=", "<", "<=", "="}).Draw(t, "op")
@@ -130,7 +129,7 @@ func leaf(t *rapid.T) tree {
 				return nil, true
 			}
 			x := int(i)
-			return yes(map[string]bool{">": x > n, ">=": x >= n, "<": x < n, "<=": x <= n, "=": x == n}[op]), false
+			return ptr(map[string]bool{">": x > n, ">=": x >= n, "<": x < n, "<=": x <= n, "=": x == n}[op]), false
 		}}
 	case 3:
 		lo := rapid.Float64Range(-5, 5).Draw(t, "low")
@@ -151,7 +150,7 @@ func leaf(t *rapid.T) tree {
 			if err != nil {
 				return nil, true
 			}
-			return yes(x >= lo && x <= hi), false
+			return ptr(x >= lo && x <= hi), false
 		}}
 	case 4:
 		return tree{name + " IN ('x', '5', '-3')", func(m map[string]string) (*bool, bool) {
@@ -159,7 +158,7 @@ func leaf(t *rapid.T) tree {
 			if !ok {
 				return nil, false
 			}
-			return yes(v == "x" || v == "5" || v == "-3"), false
+			return ptr(v == "x" || v == "5" || v == "-3"), false
 		}}
 	default:
 		op := rapid.SampledFrom([]string{"CONTAINS", "STARTSWITH", "ENDSWITH"}).Draw(t, "op")
@@ -168,7 +167,7 @@ func leaf(t *rapid.T) tree {
 			if !ok {
 				return nil, false
 			}
-			return yes(map[string]bool{"CONTAINS": strings.Contains(v, "l"), "STARTSWITH": strings.HasPrefix(v, "l"), "ENDSWITH": strings.HasSuffix(v, "l")}[op]), false
+			return ptr(map[string]bool{"CONTAINS": strings.Contains(v, "l"), "STARTSWITH": strings.HasPrefix(v, "l"), "ENDSWITH": strings.HasSuffix(v, "l")}[op]), false
 		}}
 	}
 }
@@ -187,7 +186,7 @@ func randomTree(t *rapid.T, depth int) tree {
 			if fail || v == nil {
 				return nil, fail
 			}
-			return yes(!*v), false
+			return ptr(!*v), false
 		}}
 	default:
 		l, r := randomTree(t, depth-1), randomTree(t, depth-1)
@@ -205,7 +204,7 @@ func randomTree(t *rapid.T, depth int) tree {
 			if a == nil || b == nil {
 				return nil, false
 			}
-			return yes(and), false
+			return ptr(and), false
 		}}
 	}
 }
@@ -257,5 +256,4 @@ func BenchmarkMatch(b *testing.B) {
 	for b.Loop() {
 		e.Match(p)
 	}
-	require.False(b, math.IsNaN(float64(b.N)))
 }

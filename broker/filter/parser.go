@@ -28,7 +28,7 @@ func Compile(text string) (*Expression, error) {
 	if t := p.peek(); t.kind != tokenEnd {
 		return nil, p.unexpected(t, "the end")
 	}
-	return &Expression{text: text, root: condition(root), names: p.names}, nil
+	return &Expression{text: text, root: root, names: p.names}, nil
 }
 
 // String is the selector as it was written.
@@ -91,7 +91,7 @@ func (p *parser) or() (node, error) {
 	for err == nil && p.accept("OR") {
 		var right node
 		if right, err = p.and(); err == nil {
-			left = orNode{condition(left), condition(right)}
+			left = orNode{left, right}
 		}
 	}
 	return left, err
@@ -102,7 +102,7 @@ func (p *parser) and() (node, error) {
 	for err == nil && p.accept("AND") {
 		var right node
 		if right, err = p.not(); err == nil {
-			left = andNode{condition(left), condition(right)}
+			left = andNode{left, right}
 		}
 	}
 	return left, err
@@ -120,7 +120,7 @@ func (p *parser) not() (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return notNode{condition(x)}, nil
+	return notNode{x}, nil
 }
 
 func (p *parser) equality() (node, error) {
@@ -191,10 +191,11 @@ func (p *parser) test(left node) (node, error) {
 		if t.kind != tokenString {
 			return nil, p.unexpected(t, "a string")
 		}
-		if _, ok := left.(property); !ok {
+		prop, ok := left.(property)
+		if !ok {
 			return nil, &SyntaxError{Pos: at.pos, Reason: at.text + " needs a property on its left"}
 		}
-		n = textNode{op: at.text, x: left, text: t.text}
+		n = textNode{op: at.text, x: prop, text: []byte(t.text)}
 	default:
 		return nil, p.unexpected(at, "BETWEEN, IN, CONTAINS, STARTSWITH or ENDSWITH")
 	}
