@@ -1,0 +1,137 @@
+// Command mqnamesrv is the name server: brokers register with it, clients ask
+// it for routes. Exit codes: 0 stopped or printed, 1 failed, 2 bad option or
+// setting, 3 port in use.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/namesrv"
+)
+
+// Exit codes.
+const (
+	exitFailed    = 1
+	exitBadConfig = 2
+	exitPortInUse = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it. It serves until ctx ends and
+// returns the exit code.
+func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	flags, err := config.ParseFlags(args)
+	if err != nil {
+		return fail(stderr, exitBadConfig, err)
+	}
+	if flags.Help {
+		say(stdout, "usage: mqnamesrv [options]\n"+config.FlagsUsage)
+		return 0
+	}
+	log := hclog.New(&hclog.LoggerOptions{Output: stderr, Level: hclog.Info})
+	set, err := load(flags, env, stdout, log)
+	if err != nil {
+		return fail(stderr, exitBadConfig, err)
+	}
+	if flags.PrintAll || flags.PrintImportant {
+		if err := set.Print(stdout, flags.PrintImportant && !flags.PrintAll); err != nil {
+			return fail(stderr, exitFailed, err)
+		}
+		return 0
+	}
+	cfg := *set.Current()
+	cfg.Logger, cfg.Settings = log, set
+	srv, err := namesrv.New(cfg)
+	if err != nil {
+		return fail(stderr, exitFailed, err)
+	}
+	if err := srv.Start(ctx); err != nil {
+		if errors.Is(err, namesrv.ErrPortInUse) {
+			return fail(stderr, exitPortInUse, err)
+		}
+		return fail(stderr, exitFailed, err)
+	}
+	// Scripts and container checks wait for this line, word for word.
+	say(stdout, "The Name Server boot success. serializeType=JSON\n")
+	<-ctx.Done()
+	log.Info("name server stops")
+	if err := srv.Close(); err != nil {
+		return fail(stderr, exitFailed, err)
+	}
+	return 0
+}
+
+// load merges defaults, file, environment and options, in this order.
+func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer, log hclog.Logger) (*config.Set[namesrv.Config], error) {
+	set, err := config.New(namesrv.DefaultConfig())
+	if err != nil {
+		return nil, err
+	}
+	for reason, keys := range namesrv.InertKeys() {
+		set.Inert(reason, keys...)
+	}
+	file := flags.ConfigFile
+	if file == "" {
+		// Updates made by mqadmin are stored here; read them back.
+		if stored, _ := set.Value("configStorePath"); exists(stored) {
+			file = stored
+		}
+	} else if err := set.Put("configStorePath", file, "option -c"); err != nil {
+		return nil, err
+	}
+	if file != "" {
+		warnings, err := set.LoadFile(file)
+		for _, w := range warnings {
+			log.Warn("configuration", "problem", w)
+		}
+		if err != nil {
+			return nil, err
+		}
+		say(stdout, "load config properties file OK, "+file+"\n")
+	}
+	if err := set.LoadEnv(env); err != nil {
+		return nil, err
+	}
+	if names := config.IgnoredEnv(env); len(names) > 0 {
+		log.Info("environment variables for a Java virtual machine are ignored", "names", strings.Join(names, " "))
+	}
+	if flags.NamesrvAddr != "" {
+		log.Info("option -n has no effect: a name server does not talk to other name servers")
+	}
+	warnings, err := set.Load(flags.Values, "option --set")
+	if err == nil && len(warnings) > 0 {
+		err = errors.New(strings.Join(warnings, "; "))
+	}
+	if err == nil {
+		err = set.Validate()
+	}
+	return set, err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return path != "" && err == nil
+}
+
+// say prints to the operator. A closed standard output is no reason to stop.
+func say(w io.Writer, text string) { _, _ = io.WriteString(w, text) }
+
+func fail(w io.Writer, code int, err error) int {
+	_, _ = fmt.Fprintln(w, "mqnamesrv:", err)
+	return code
+}

@@ -1,0 +1,291 @@
+package namesrv
+
+import (
+	"errors"
+	"hash/crc32"
+	"strconv"
+
+	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/remoting"
+	"github.com/cometmq/cometmq/remoting/protocol"
+)
+
+// Handle serves one request (DefaultRequestProcessor). It runs on the
+// connection's read goroutine. Requests that write a file make their own
+// connection wait, and those come from an operator's tool one at a time.
+func (s *Server) Handle(call remoting.Call, req *protocol.Command) {
+	call.Reply(s.answer(call, req))
+	req.Release()
+}
+
+// answer makes the response. Nothing of the request is kept in it.
+func (s *Server) answer(call remoting.Call, req *protocol.Command) *protocol.Response {
+	switch req.Code {
+	case protocol.CodeGetRouteInfoByTopic:
+		return s.getRoute(req)
+	case protocol.CodeRegisterBroker:
+		return s.registerBroker(call, req)
+	case protocol.CodeUnregisterBroker:
+		return s.unregisterBroker(req)
+	case protocol.CodeQueryDataVersion:
+		return s.queryDataVersion(req)
+	case protocol.CodeGetBrokerCluster:
+		return success(nil, s.table.ClusterInfo())
+	case protocol.CodeWipeWritePermOfBroker:
+		return s.changePerm(req, "wipeTopicCount", s.table.WipeWritePerm)
+	case protocol.CodeAddWritePermOfBroker:
+		return s.changePerm(req, "addTopicCount", s.table.AddWritePerm)
+	case protocol.CodeGetAllTopicListFromNamesrv:
+		return success(nil, s.table.TopicList())
+	case protocol.CodeGetTopicsByCluster:
+		return s.topicsByCluster(req)
+	case protocol.CodeGetSystemTopicListFromNS:
+		topics, addr := s.table.SystemTopics()
+		return success(nil, encodeTopicList(topics, addr))
+	case protocol.CodeGetUnitTopicList:
+		return s.unitTopics(sysFlagUnit, sysFlagUnit)
+	case protocol.CodeGetHasUnitSubTopicList:
+		return s.unitTopics(sysFlagUnitSub, sysFlagUnitSub)
+	case protocol.CodeGetHasUnitSubUnunitTopics:
+		return s.unitTopics(sysFlagUnit|sysFlagUnitSub, sysFlagUnitSub)
+	case protocol.CodeDeleteTopicInNamesrv:
+		return s.deleteTopic(req)
+	case protocol.CodePutKVConfig, protocol.CodeGetKVConfig, protocol.CodeDeleteKVConfig, protocol.CodeGetKVListByNamespace:
+		return s.kvRequest(req)
+	case protocol.CodeUpdateNamesrvConfig:
+		return s.updateConfig(req)
+	case protocol.CodeGetNamesrvConfig:
+		return success(nil, s.settings.Text())
+	}
+	// 4.9.4 leaves unknown codes unanswered; Java clients then time out and
+	// close the connection with everything else in flight on it.
+	return failure(protocol.StatusRequestCodeNotSupported, " request type "+strconv.Itoa(int(req.Code))+" not supported")
+}
+
+func success(h protocol.HeaderEncoder, body []byte) *protocol.Response {
+	return &protocol.Response{Code: protocol.StatusSuccess, Header: h, Body: body}
+}
+
+func failure(status int32, remark string) *protocol.Response {
+	return &protocol.Response{Code: status, Remark: remark}
+}
+
+// refusal turns an error into a status: a bound is "busy", all else is the
+// caller's mistake or ours, which RocketMQ does not tell apart.
+func refusal(err error) *protocol.Response {
+	if errors.Is(err, ErrLimit) {
+		return failure(protocol.StatusSystemBusy, err.Error())
+	}
+	return failure(protocol.StatusSystemError, err.Error())
+}
+
+func (s *Server) getRoute(req *protocol.Command) *protocol.Response {
+	r := req.Required()
+	topic := r.Bytes("topic")
+	if err := r.Err(); err != nil {
+		return refusal(err)
+	}
+	dialect := Classic
+	if req.Version >= protocol.VersionStandardJSON || req.Bool("acceptStandardJsonOnly") {
+		dialect = Standard
+	}
+	if body, ok := s.table.Route(topic, dialect); ok {
+		return success(nil, body)
+	}
+	if len(topic) > nameBytesMax {
+		topic = topic[:nameBytesMax]
+	}
+	return failure(protocol.StatusTopicNotExist, "No topic route info in name server for the topic: "+string(topic))
+}
+
+func (s *Server) registerBroker(call remoting.Call, req *protocol.Command) *protocol.Response {
+	var h protocol.BrokerHeader
+	if err := h.Decode(req); err != nil {
+		return refusal(err)
+	}
+	if h.BodyCRC32 != 0 && int32(crc32.ChecksumIEEE(req.Body)&0x7fffffff) != h.BodyCRC32 {
+		s.refused.warn(s.log, "registration refused: its body does not match its checksum", "broker", h.BrokerName, "addr", h.BrokerAddr)
+		return failure(protocol.StatusSystemError, "crc32 not match")
+	}
+	body, err := registerBody(req, h.Compressed)
+	if err != nil {
+		s.refused.warn(s.log, "registration refused", "broker", h.BrokerName, "addr", h.BrokerAddr, "error", err)
+		return refusal(err)
+	}
+	reg := registrationOf(&h, body)
+	if conn := call.Conn(); conn != nil {
+		reg.Conn = conn.ID()
+		s.mu.Lock()
+		s.conns[reg.Conn] = conn
+		s.mu.Unlock()
+	}
+	out, err := s.table.Register(reg, s.cfg.Now())
+	if err != nil {
+		s.refused.warn(s.log, "registration refused", "broker", h.BrokerName, "addr", h.BrokerAddr, "error", err)
+		return refusal(err)
+	}
+	s.logRegistered(&reg, &out)
+	var header protocol.Pairs
+	if out.MasterAddr != "" {
+		header = protocol.Pairs{{"haServerAddr", out.HAAddr}, {"masterAddr", out.MasterAddr}}
+	}
+	var order []byte
+	if table := s.kv.Namespace(OrderNamespace); len(table) > 0 {
+		order = protocol.Encode(&protocol.KVTable{Table: table})
+	}
+	return success(header, order)
+}
+
+// registerBody reads the three forms of the body: none, JSON, and compressed.
+// Brokers before 3.0.11 send the bare topic table.
+func registerBody(req *protocol.Command, compressed bool) (*protocol.RegisterBrokerBody, error) {
+	body := &protocol.RegisterBrokerBody{}
+	switch {
+	case len(req.Body) == 0:
+		return body, nil
+	case req.Version < protocol.VersionRegisterBody:
+		return body, body.TopicConfigs.Decode(req.Body)
+	case compressed:
+		return body, body.DecodeCompressed(req.Body)
+	}
+	return body, body.Decode(req.Body)
+}
+
+func (s *Server) logRegistered(r *Registration, out *Registered) {
+	switch {
+	case out.Replaced != "":
+		s.log.Info("broker id changed hands", "broker", r.Broker, "id", r.ID, "addr", r.Addr, "term", r.Version.Term, "before", out.Replaced)
+	case out.Joined:
+		s.log.Info("broker joined", "broker", r.Broker, "id", r.ID, "addr", r.Addr, "term", r.Version.Term, "cluster", r.Cluster)
+	default:
+		s.log.Debug("broker registered", "broker", r.Broker, "id", r.ID, "addr", r.Addr, "term", r.Version.Term)
+	}
+	if out.TopicsLeftOut > 0 {
+		s.refused.warn(s.log, "topics left out of the routes: raise topicsMax", "broker", r.Broker, "left-out", out.TopicsLeftOut)
+	}
+}
+
+func (s *Server) unregisterBroker(req *protocol.Command) *protocol.Response {
+	var h protocol.BrokerHeader
+	if err := h.Decode(req); err != nil {
+		return refusal(err)
+	}
+	if s.table.Unregister(h.BrokerName, h.BrokerAddr) {
+		s.log.Info("broker unregistered", "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr)
+	}
+	return success(nil, nil)
+}
+
+func (s *Server) queryDataVersion(req *protocol.Command) *protocol.Response {
+	var h protocol.BrokerHeader
+	if err := h.Decode(req); err != nil {
+		return refusal(err)
+	}
+	var v protocol.DataVersion
+	if err := v.Decode(req.Body); err != nil {
+		return refusal(err)
+	}
+	changed, ours, known := s.table.QueryVersion(h.BrokerAddr, versionOf(v), s.cfg.Now())
+	var body []byte
+	if known {
+		body = protocol.Encode(&protocol.DataVersion{Timestamp: ours.Timestamp, Counter: ours.Counter, StateVersion: ours.Term})
+	}
+	return success(protocol.Pairs{{"changed", strconv.FormatBool(changed)}}, body)
+}
+
+func (s *Server) changePerm(req *protocol.Command, count string, change func(string) int) *protocol.Response {
+	r := req.Required()
+	name := r.Str("brokerName")
+	if err := r.Err(); err != nil {
+		return refusal(err)
+	}
+	n := change(name)
+	s.log.Info("write permission changed by request", "broker", name, count, n)
+	return success(protocol.Pairs{{count, strconv.Itoa(n)}}, nil)
+}
+
+func (s *Server) topicsByCluster(req *protocol.Command) *protocol.Response {
+	r := req.Required()
+	cluster := r.Str("cluster")
+	if err := r.Err(); err != nil {
+		return refusal(err)
+	}
+	return success(nil, encodeTopicList(s.table.TopicsByCluster(cluster), ""))
+}
+
+func (s *Server) unitTopics(mask, want int32) *protocol.Response {
+	return success(nil, encodeTopicList(s.table.TopicsByUnit(mask, want), ""))
+}
+
+func (s *Server) deleteTopic(req *protocol.Command) *protocol.Response {
+	r := req.Required()
+	topic := r.Str("topic")
+	if err := r.Err(); err != nil {
+		return refusal(err)
+	}
+	s.table.DeleteTopic(topic, req.Str("clusterName"))
+	s.log.Info("topic deleted by request", "topic", topic)
+	return success(nil, nil)
+}
+
+// kvRequest serves 100, 101, 102 and 219.
+func (s *Server) kvRequest(req *protocol.Command) *protocol.Response {
+	ns, hasNS := req.Field("namespace")
+	key, hasKey := req.Field("key")
+	if req.Code == protocol.CodeGetKVListByNamespace {
+		if !hasNS {
+			return failure(protocol.StatusSystemError, "namespace is missing")
+		}
+		table := s.kv.Namespace(string(ns))
+		if table == nil {
+			return failure(protocol.StatusQueryNotFound, "No config item, Namespace: "+string(ns))
+		}
+		return success(nil, protocol.Encode(&protocol.KVTable{Table: table}))
+	}
+	if !hasNS || !hasKey {
+		return failure(protocol.StatusSystemError, "namespace or key is null")
+	}
+	var err error
+	switch req.Code {
+	case protocol.CodeGetKVConfig:
+		value, ok := s.kv.Get(string(ns), string(key))
+		if !ok {
+			return failure(protocol.StatusQueryNotFound, "No config item, Namespace: "+string(ns)+" Key: "+string(key))
+		}
+		return success(protocol.Pairs{{"value", value}}, nil)
+	case protocol.CodePutKVConfig:
+		r := req.Required()
+		value := r.Str("value")
+		if err = r.Err(); err == nil {
+			err = s.kv.Put(string(ns), string(key), value)
+		}
+	default:
+		err = s.kv.Delete(string(ns), string(key))
+	}
+	if err != nil {
+		s.refused.warn(s.log, "key/value setting refused", "namespace", string(ns), "error", err)
+		return refusal(err)
+	}
+	return success(nil, nil)
+}
+
+// updateConfig changes live settings and then the file they came from. When the
+// file cannot be written the caller is told that the change ends with the
+// process.
+func (s *Server) updateConfig(req *protocol.Command) *protocol.Response {
+	values, err := config.ParseText(req.Body)
+	if err != nil || len(values) == 0 {
+		return failure(protocol.StatusSystemError, "string2Properties error")
+	}
+	s.edit.Lock()
+	defer s.edit.Unlock()
+	changed, err := s.settings.Update(values)
+	if err != nil {
+		return refusal(err)
+	}
+	if err := s.storeSettings(changed); err != nil {
+		s.log.Error("settings changed but not stored", "keys", changed, "error", err)
+		return failure(protocol.StatusSystemError, "the change is in force, but lasts only until restart: "+err.Error())
+	}
+	return success(nil, nil)
+}
