@@ -1,0 +1,160 @@
+package consumequeue
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cometmq/cometmq/message"
+)
+
+// Damage is a queue whose files do not hold what the checkpoint says.
+type Damage struct {
+	State  State
+	Reason string
+}
+
+// Open opens the queues a checkpoint knows, cuts off what they hold beyond it
+// and removes directories it does not know. Queues with missing or short files
+// are returned; they must be rebuilt (Reset, then Append) before use.
+func Open(cfg Config, states []State) (*Set, []Damage, error) {
+	s := newSet(cfg)
+	if err := s.cfg.FS.MkdirAll(s.cfg.Dir, 0o755); err != nil {
+		return nil, nil, fmt.Errorf("make the consume queue directory: %w", err)
+	}
+	known := make(map[string]struct{}, len(states))
+	var damaged []Damage
+	for _, st := range states {
+		if message.ValidTopic(st.Topic) != nil || st.QueueID < 0 || !validDir(st) ||
+			st.First < 0 || st.Next < st.First {
+			return nil, nil, fmt.Errorf("%w in the checkpoint: %+v", ErrName, st)
+		}
+		t := s.topics[st.Topic]
+		if t == nil {
+			t = &topic{name: st.Topic, dir: st.Dir}
+			known[st.Dir] = struct{}{}
+		}
+		q := &Queue{
+			set: s, topic: t, id: st.QueueID,
+			first: int64(st.First), next: int64(st.Next), flushed: int64(st.Next),
+		}
+		s.insert(t, q)
+		reason, err := q.cut()
+		if err != nil {
+			return nil, nil, err
+		}
+		if reason != "" {
+			damaged = append(damaged, Damage{st, reason})
+		}
+	}
+	if err := s.removeUnknown(known); err != nil {
+		return nil, nil, err
+	}
+	return s, damaged, nil
+}
+
+// validDir accepts the topic's name, or that with a dot and a number.
+func validDir(st State) bool {
+	suffix, ok := st.Dir, len(st.Dir) >= len(st.Topic) && st.Dir[:len(st.Topic)] == st.Topic
+	if !ok {
+		return false
+	}
+	if suffix = st.Dir[len(st.Topic):]; suffix == "" {
+		return true
+	}
+	if len(suffix) < 2 || suffix[0] != '.' {
+		return false
+	}
+	for _, c := range suffix[1:] {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// cut compares the files with the checkpoint and removes what is beyond it. The
+// reason is empty when nothing is missing.
+func (q *Queue) cut() (reason string, err error) {
+	if q.first == q.next {
+		// Nothing to keep, and what a crash may have left goes at the first write.
+		q.fresh = true
+		return "", nil
+	}
+	fsys := q.set.cfg.FS
+	end := q.next * EntrySize
+	for base := q.first / EntriesPerFile * fileSize; base < end; base += fileSize {
+		name := q.set.files.path(fileKey{q, base})
+		want := min(fileSize, end-base)
+		info, err := fsys.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return name + " is missing", nil
+		case err != nil:
+			return "", fmt.Errorf("look at consume queue file %s: %w", name, err)
+		case info.Size() < want:
+			return fmt.Sprintf("%s has %d bytes, the checkpoint knows %d", name, info.Size(), want), nil
+		case info.Size() > want:
+			if err := q.set.truncate(name, want); err != nil {
+				return "", err
+			}
+		}
+	}
+	for base := (end + fileSize - 1) / fileSize * fileSize; ; base += fileSize {
+		name := q.set.files.path(fileKey{q, base})
+		err := fsys.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("remove consume queue file %s: %w", name, err)
+		}
+	}
+}
+
+func (s *Set) truncate(name string, size int64) error {
+	f, err := s.cfg.FS.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("open consume queue file %s: %w", name, err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := f.Truncate(size); err != nil {
+		return fmt.Errorf("cut consume queue file %s to %d bytes: %w", name, size, err)
+	}
+	return nil
+}
+
+// removeUnknown removes directories of topics that were made after the
+// checkpoint, or deleted before it. The log makes them again if they belong.
+func (s *Set) removeUnknown(known map[string]struct{}) error {
+	names, err := s.cfg.FS.ReadDir(s.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("list the consume queues: %w", err)
+	}
+	for _, name := range names {
+		if _, ok := known[name]; ok {
+			continue
+		}
+		if err := s.cfg.FS.RemoveAll(filepath.Join(s.cfg.Dir, name)); err != nil {
+			return fmt.Errorf("remove the unknown consume queue directory %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Reset empties a damaged queue, which then begins at first; Append builds it
+// again. Before the applier starts.
+func (s *Set) Reset(name string, id int32, first message.QueueOffset) error {
+	q := s.Queue(name, id)
+	if q == nil {
+		return fmt.Errorf("%w: no queue %q, %d", ErrName, name, id)
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fresh, q.tail = true, nil
+	q.first, q.next, q.flushed = int64(first), int64(first), int64(first)
+	q.low, q.lowAt = 0, 0
+	return nil
+}
