@@ -1,6 +1,10 @@
 package dledger
 
-import "time"
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+)
 
 // Role is what a member currently is in its group.
 type Role uint8
@@ -44,6 +48,9 @@ type PeerStatus struct {
 	// Contact is when this node last heard from the member: set on the leader
 	// for each follower and on a follower for its leader, zero otherwise.
 	Contact time.Time
+	// LastIndex is the end of the member's log as it last told this leader,
+	// this member's own included; 0 when unknown.
+	LastIndex uint64
 }
 
 // Status is a snapshot of the node for operators and metrics.
@@ -55,7 +62,9 @@ type Status struct {
 	// proposals are taken.
 	Ready bool
 
-	CommitIndex  uint64
+	CommitIndex uint64
+	// AppliedIndex is the last index handed to the state machine. Commands up to
+	// it may still be in its hands; the store knows what it has finished.
 	AppliedIndex uint64
 	LastIndex    uint64
 
@@ -78,4 +87,49 @@ type Counters struct {
 	Elections    uint64 // times this node became ready as leader
 	Checkpoints  uint64 // checkpoints made durable
 	Strangers    uint64 // connections refused by the greeting
+}
+
+// Status describes the node. It costs a few atomic reads and two short locks,
+// so a metrics endpoint may call it as often as it likes.
+func (n *Node) Status() Status {
+	if !n.started.Load() {
+		return Status{}
+	}
+	s := Status{
+		Term:         n.raft.CurrentTerm(),
+		LeaderID:     n.leaderID(),
+		Ready:        n.ready.Load(),
+		CommitIndex:  n.raft.CommitIndex(),
+		AppliedIndex: n.raft.AppliedIndex(),
+		LastIndex:    n.raft.LastIndex(),
+		Counters:     n.collector.snapshot(),
+	}
+	switch n.raft.State() {
+	case raft.Leader:
+		s.Role = Leader
+	case raft.Candidate:
+		s.Role = Candidate
+	}
+	s.Counters.Elections = n.elections.Load()
+	s.Counters.Checkpoints = n.checkpoints.Load()
+	s.Counters.Strangers = n.streams.strangers.Load()
+
+	conf := n.raft.GetConfiguration()
+	if conf.Error() != nil {
+		return s
+	}
+	for _, server := range conf.Configuration().Servers {
+		p := PeerStatus{ID: string(server.ID), Addr: string(server.Address), Voter: server.Suffrage == raft.Voter}
+		switch {
+		case p.ID == n.cfg.SelfID:
+			p.LastIndex = s.LastIndex
+		case s.Role == Leader:
+			c := n.transport.contact(server.ID)
+			p.Contact, p.LastIndex = c.at, c.lastIndex
+		case p.ID == s.LeaderID:
+			p.Contact = n.raft.LastContact()
+		}
+		s.Peers = append(s.Peers, p)
+	}
+	return s
 }

@@ -1,0 +1,75 @@
+package dledger
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// clock is the group's clock, in unix milliseconds.
+//
+// The leader reads the wall clock once, when it gains leadership, and from
+// there follows the monotonic clock; so a wall clock that is stepped while it
+// leads moves the group's time neither back nor forward. It never starts below
+// the highest time it has seen in the log: delays and retention are differences
+// of these times and must not become negative when leadership passes to a
+// machine whose wall clock is behind. Such a leader goes on from the highest
+// time at normal speed, because standing still until its wall clock has caught
+// up would hold back every delayed message for that long.
+//
+// On a follower the time is an estimate and may step back once, when the member
+// becomes leader.
+type clock struct {
+	wall   func() int64         // unix ms
+	mono   func() time.Duration // since some fixed moment
+	anchor atomic.Pointer[clockAnchor]
+	last   atomic.Int64 // highest time stamped or applied
+}
+
+// clockAnchor says that the group time was base when mono read at.
+type clockAnchor struct {
+	base int64
+	at   time.Duration
+}
+
+// newClock returns a clock that starts at the wall clock or at last, whichever
+// is later.
+func newClock(last int64) *clock {
+	start := time.Now()
+	c := &clock{
+		wall: func() int64 { return time.Now().UnixMilli() },
+		mono: func() time.Duration { return time.Since(start) },
+	}
+	c.last.Store(last)
+	c.reset()
+	return c
+}
+
+// reset anchors the clock anew. It is called when leadership is gained and
+// nothing is in flight from this node.
+func (c *clock) reset() {
+	c.anchor.Store(&clockAnchor{base: max(c.wall(), c.last.Load()), at: c.mono()})
+}
+
+// now is the group time.
+func (c *clock) now() int64 {
+	a := c.anchor.Load()
+	return max(c.last.Load(), a.base+(c.mono()-a.at).Milliseconds())
+}
+
+// stamp is now for an entry that is about to be proposed: no later stamp will
+// be below it.
+func (c *clock) stamp() int64 {
+	t := c.now()
+	c.seen(t)
+	return t
+}
+
+// seen tells the clock a time found in the log.
+func (c *clock) seen(t int64) {
+	for {
+		last := c.last.Load()
+		if t <= last || c.last.CompareAndSwap(last, t) {
+			return
+		}
+	}
+}
