@@ -1,5 +1,7 @@
 package protocol
 
+import "fmt"
+
 // TopicOffset is one queue's range and last change.
 type TopicOffset struct {
 	MinOffset           int64
@@ -81,63 +83,358 @@ type ProducerTableInfo struct{ Data map[string][]ProducerInfo }
 // GroupList is the answer to QUERY_TOPIC_CONSUME_BY_WHO.
 type GroupList struct{ Groups []string }
 
-// ConsumeTimeSpan is one queue of a ConsumeTimeSpanBody; times in ms.
-type ConsumeTimeSpan struct {
-	Queue            MessageQueue
-	MinTimestamp     int64
-	MaxTimestamp     int64
-	ConsumeTimestamp int64
-	DelayTime        int64
+// AppendJSON appends the table.
+func (b *TopicStatsTable) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.key("offsetTable")
+		w.open('{')
+		for _, q := range sortedQueues(b.Offsets) {
+			o := b.Offsets[q]
+			w.queueKey(q)
+			w.open('{')
+			w.intKV("lastUpdateTimestamp", o.LastUpdateTimestamp)
+			w.intKV("maxOffset", o.MaxOffset)
+			w.intKV("minOffset", o.MinOffset)
+			w.close('}')
+		}
+		w.close('}')
+		w.close('}')
+	})
 }
 
-// ConsumeTimeSpanBody is the answer to QUERY_CONSUME_TIME_SPAN.
-type ConsumeTimeSpanBody struct{ Spans []ConsumeTimeSpan }
-
-// StatsItem is one window of BrokerStatsData.
-type StatsItem struct {
-	Sum   int64
-	Tps   float64
-	Avgpt float64
+// Decode reads a table of queue ranges.
+func (b *TopicStatsTable) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("topic statistics: %w", err)
+	}
+	table := v.Get("offsetTable")
+	b.Offsets = make(map[MessageQueue]TopicOffset, table.Len())
+	table.Each(func(q, o Value) {
+		b.Offsets[q.Queue()] = TopicOffset{
+			MinOffset:           o.Get("minOffset").Int64(),
+			MaxOffset:           o.Get("maxOffset").Int64(),
+			LastUpdateTimestamp: o.Get("lastUpdateTimestamp").Int64(),
+		}
+	})
+	return nil
 }
 
-// BrokerStatsData is the answer to VIEW_BROKER_STATS_DATA.
-type BrokerStatsData struct{ Minute, Hour, Day StatsItem }
-
-// ConsumeQueueData is one entry of a ConsumeQueueBody.
-type ConsumeQueueData struct {
-	PhysicOffset int64
-	PhysicSize   int32
-	TagsCode     int64
-	ExtendData   string // "" = absent
-	BitMap       string // "" = absent
-	Eval         bool
-	Msg          string // "" = absent
+// AppendJSON appends the statistics.
+func (b *ConsumeStats) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) { b.write(w) })
 }
 
-// ConsumeQueueBody is the answer to QUERY_CONSUME_QUEUE.
-type ConsumeQueueBody struct {
-	Subscription  *SubscriptionData // nil = absent
-	FilterData    string
-	QueueData     []ConsumeQueueData
-	MaxQueueIndex int64
-	MinQueueIndex int64
+func (b *ConsumeStats) write(w *jsonWriter) {
+	w.open('{')
+	w.floatKV("consumeTps", b.ConsumeTps)
+	w.key("offsetTable")
+	w.open('{')
+	for _, q := range sortedQueues(b.Offsets) {
+		o := b.Offsets[q]
+		w.queueKey(q)
+		w.open('{')
+		w.intKV("brokerOffset", o.BrokerOffset)
+		w.intKV("consumerOffset", o.ConsumerOffset)
+		w.intKV("lastTimestamp", o.LastTimestamp)
+		w.close('}')
+	}
+	w.close('}')
+	w.close('}')
 }
 
-// OffsetTable is the answer to GET_ALL_CONSUMER_OFFSET: "topic@group" to queue
-// id to offset.
-type OffsetTable struct{ Offsets map[string]map[int32]int64 }
+// Decode reads a group's statistics.
+func (b *ConsumeStats) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("consume statistics: %w", err)
+	}
+	*b = consumeStatsOf(v)
+	return nil
+}
 
-// DelayOffsets is the answer to GET_ALL_DELAY_OFFSET: delay level to offset.
-type DelayOffsets struct{ Offsets map[int32]int64 }
+func consumeStatsOf(v Value) ConsumeStats {
+	table := v.Get("offsetTable")
+	s := ConsumeStats{
+		ConsumeTps: v.Get("consumeTps").Float64(),
+		Offsets:    make(map[MessageQueue]ConsumeOffset, table.Len()),
+	}
+	table.Each(func(q, o Value) {
+		s.Offsets[q.Queue()] = ConsumeOffset{
+			BrokerOffset:   o.Get("brokerOffset").Int64(),
+			ConsumerOffset: o.Get("consumerOffset").Int64(),
+			LastTimestamp:  o.Get("lastTimestamp").Int64(),
+		}
+	})
+	return s
+}
 
-// CorrectionOffsets is the answer to QUERY_CORRECTION_OFFSET: queue id to offset.
-type CorrectionOffsets struct{ Offsets map[int32]int64 }
+// AppendJSON appends the list.
+func (b *ConsumeStatsList) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.strKV("brokerAddr", b.BrokerAddr)
+		w.key("consumeStatsList")
+		w.open('[')
+		for _, g := range b.Groups {
+			w.open('{')
+			w.key(g.Group)
+			w.open('[')
+			for i := range g.Stats {
+				g.Stats[i].write(w)
+			}
+			w.close(']')
+			w.close('}')
+		}
+		w.close(']')
+		w.intKV("totalDiff", b.TotalDiff)
+		w.close('}')
+	})
+}
 
-// ConsumeDirectlyResult is a client's answer to CONSUME_MESSAGE_DIRECTLY.
-type ConsumeDirectlyResult struct {
-	Order          bool
-	AutoCommit     bool
-	ConsumeResult  string // CR_SUCCESS …; a number from Go is turned into its name
-	Remark         string
-	SpentTimeMills int64
+// Decode reads the statistics of all groups of a broker.
+func (b *ConsumeStatsList) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("consume statistics list: %w", err)
+	}
+	*b = ConsumeStatsList{BrokerAddr: v.Get("brokerAddr").Str(), TotalDiff: v.Get("totalDiff").Int64()}
+	for _, it := range v.Get("consumeStatsList").Items() {
+		it.Each(func(group, stats Value) {
+			g := GroupConsumeStats{Group: group.Str()}
+			for _, s := range stats.Items() {
+				g.Stats = append(g.Stats, consumeStatsOf(s))
+			}
+			b.Groups = append(b.Groups, g)
+		})
+	}
+	return nil
+}
+
+// AppendJSON appends the form with queues as keys. The Go client parses it by
+// hand and panics on any other form.
+func (b *ResetOffsetBody) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.key("offsetTable")
+		w.queueOffsets(b.Offsets)
+		w.close('}')
+	})
+}
+
+// AppendListJSON appends the form that C++ clients read: a list of objects.
+func (b *ResetOffsetBody) AppendListJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.key("offsetTable")
+		w.open('[')
+		for _, q := range sortedQueues(b.Offsets) {
+			w.open('{')
+			w.strKV("brokerName", q.BrokerName)
+			w.intKV("offset", b.Offsets[q])
+			w.intKV("queueId", int64(q.QueueID))
+			w.strKV("topic", q.Topic)
+			w.close('}')
+		}
+		w.close(']')
+		w.close('}')
+	})
+}
+
+// Decode reads any of the forms in use.
+func (b *ResetOffsetBody) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("reset offsets: %w", err)
+	}
+	b.Offsets = v.Get("offsetTable").queueOffsets()
+	return nil
+}
+
+// AppendJSON appends the status.
+func (b *GetConsumerStatusBody) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.key("consumerTable")
+		w.open('{')
+		for _, id := range sortedKeys(b.ConsumerTable) {
+			w.key(id)
+			w.queueOffsets(b.ConsumerTable[id])
+		}
+		w.close('}')
+		w.key("messageQueueTable")
+		w.queueOffsets(b.MessageQueueTable)
+		w.close('}')
+	})
+}
+
+// Decode reads a consumer status.
+func (b *GetConsumerStatusBody) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{NodesMax: 1 << 18})
+	if err != nil {
+		return fmt.Errorf("consumer status: %w", err)
+	}
+	table := v.Get("consumerTable")
+	*b = GetConsumerStatusBody{
+		MessageQueueTable: v.Get("messageQueueTable").queueOffsets(),
+		ConsumerTable:     make(map[string]map[MessageQueue]int64, table.Len()),
+	}
+	table.Each(func(id, offsets Value) { b.ConsumerTable[id.Str()] = offsets.queueOffsets() })
+	return nil
+}
+
+func (w *jsonWriter) connections(cs []Connection) {
+	w.key("connectionSet")
+	w.open('[')
+	for _, c := range cs {
+		w.open('{')
+		w.strKV("clientAddr", c.ClientAddr)
+		w.strKV("clientId", c.ClientID)
+		w.strKV("language", c.Language)
+		w.intKV("version", int64(c.Version))
+		w.close('}')
+	}
+	w.close(']')
+}
+
+func connectionsOf(v Value) []Connection {
+	out := make([]Connection, 0, v.Len())
+	for _, it := range v.Items() {
+		out = append(out, Connection{
+			ClientID:   it.Get("clientId").Str(),
+			ClientAddr: it.Get("clientAddr").Str(),
+			Language:   it.Get("language").Str(),
+			Version:    it.Get("version").Int32(),
+		})
+	}
+	return out
+}
+
+// AppendJSON appends the listing.
+func (b *ConsumerConnection) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.connections(b.Connections)
+		w.strKVIf("consumeFromWhere", b.ConsumeFromWhere)
+		w.strKVIf("consumeType", b.ConsumeType)
+		w.strKVIf("messageModel", b.MessageModel)
+		w.key("subscriptionTable")
+		w.open('{')
+		for _, topic := range sortedKeys(b.Subscriptions) {
+			w.key(topic)
+			b.Subscriptions[topic].write(w)
+		}
+		w.close('}')
+		w.close('}')
+	})
+}
+
+// Decode reads a group's connections.
+func (b *ConsumerConnection) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("consumer connections: %w", err)
+	}
+	table := v.Get("subscriptionTable")
+	*b = ConsumerConnection{
+		Connections:      connectionsOf(v.Get("connectionSet")),
+		Subscriptions:    make(map[string]*SubscriptionData, table.Len()),
+		ConsumeType:      v.Get("consumeType").Str(),
+		MessageModel:     v.Get("messageModel").Str(),
+		ConsumeFromWhere: v.Get("consumeFromWhere").Str(),
+	}
+	table.Each(func(topic, sub Value) {
+		s := subscriptionOf(sub)
+		b.Subscriptions[topic.Str()] = &s
+	})
+	return nil
+}
+
+// AppendJSON appends the listing.
+func (b *ProducerConnection) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.connections(b.Connections)
+		w.close('}')
+	})
+}
+
+// Decode reads a producer group's connections.
+func (b *ProducerConnection) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("producer connections: %w", err)
+	}
+	b.Connections = connectionsOf(v.Get("connectionSet"))
+	return nil
+}
+
+// AppendJSON appends the table.
+func (b *ProducerTableInfo) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.key("data")
+		w.open('{')
+		for _, group := range sortedKeys(b.Data) {
+			w.key(group)
+			w.open('[')
+			for _, p := range b.Data[group] {
+				w.open('{')
+				w.strKV("clientId", p.ClientID)
+				w.strKV("language", p.Language)
+				w.intKV("lastUpdateTimestamp", p.LastUpdateTimestamp)
+				w.strKV("remoteIP", p.RemoteIP)
+				w.intKV("version", int64(p.Version))
+				w.close('}')
+			}
+			w.close(']')
+		}
+		w.close('}')
+		w.close('}')
+	})
+}
+
+// Decode reads the producers of a broker.
+func (b *ProducerTableInfo) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("producer table: %w", err)
+	}
+	data := v.Get("data")
+	b.Data = make(map[string][]ProducerInfo, data.Len())
+	data.Each(func(group, list Value) {
+		infos := make([]ProducerInfo, 0, list.Len())
+		for _, it := range list.Items() {
+			infos = append(infos, ProducerInfo{
+				ClientID:            it.Get("clientId").Str(),
+				RemoteIP:            it.Get("remoteIP").Str(),
+				Language:            it.Get("language").Str(),
+				Version:             it.Get("version").Int32(),
+				LastUpdateTimestamp: it.Get("lastUpdateTimestamp").Int64(),
+			})
+		}
+		b.Data[group.Str()] = infos
+	})
+	return nil
+}
+
+// AppendJSON appends the list.
+func (b *GroupList) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.key("groupList")
+		w.strs(b.Groups)
+		w.close('}')
+	})
+}
+
+// Decode reads a list of groups.
+func (b *GroupList) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{})
+	if err != nil {
+		return fmt.Errorf("group list: %w", err)
+	}
+	b.Groups = v.Get("groupList").Strs()
+	return nil
 }

@@ -42,7 +42,7 @@ type Command struct {
 	state atomic.Uint32
 	frame *Buffer
 	// inline keeps the field table of usual headers within the pooled object.
-	inline [24]Field
+	inline [20]Field
 }
 
 var commands = sync.Pool{New: func() any { return new(Command) }}
@@ -75,7 +75,8 @@ func (c *Command) Release() {
 
 // reset empties every field but the pool state.
 func (c *Command) reset() {
-	clear(c.inline[:])
+	// Only what was used is cleared: pooled frames would otherwise be kept alive.
+	clear(c.Fields)
 	c.Code, c.Language, c.Version, c.Opaque, c.Flag = 0, 0, 0, 0, 0
 	c.Remark, c.Fields, c.Header, c.Body = "", nil, nil, nil
 	c.Serialize, c.hasFields, c.frame = 0, false, nil

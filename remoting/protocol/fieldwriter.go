@@ -2,6 +2,8 @@ package protocol
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 	"strconv"
 )
 
@@ -11,7 +13,8 @@ import (
 type FieldWriter struct {
 	buf    []byte
 	binary bool
-	n      int
+	n      int   // fields written
+	err    error // first field that cannot be written
 }
 
 // String writes a text field.
@@ -35,6 +38,9 @@ func (w *FieldWriter) Bytes(key string, value []byte) {
 func (w *FieldWriter) Field(key, value []byte) {
 	w.n++
 	if w.binary {
+		if len(key) > math.MaxInt16 && w.err == nil {
+			w.err = fmt.Errorf("%w: field name of %d bytes", ErrTooLarge, len(key))
+		}
 		w.buf = binary.BigEndian.AppendUint16(w.buf, uint16(len(key)))
 		w.buf = append(w.buf, key...)
 	} else {
