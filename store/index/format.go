@@ -1,0 +1,127 @@
+package index
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+)
+
+const (
+	magic      = 0xC0E71DE1
+	version    = 1
+	entrySize  = 24
+	headerSize = 56
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Entry says that the message at physical offset Phy, stored at Time (unix ms), has a key with this hash.
+type Entry struct {
+	Hash uint64
+	Phy  int64
+	Time int64
+}
+
+// Hash is the 64-bit hash of a key under its topic: FNV-1a over topic, '#', key, then mixed so that it is uniform in its
+// high bits, by which runs are searched.
+func Hash(topic, key []byte) uint64 {
+	const prime = 1099511628211
+	h := uint64(14695981039346656037)
+	for _, c := range topic {
+		h = (h ^ uint64(c)) * prime
+	}
+	h = (h ^ '#') * prime
+	for _, c := range key {
+		h = (h ^ uint64(c)) * prime
+	}
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
+func compareEntries(a, b Entry) int {
+	if c := cmp.Compare(a.Hash, b.Hash); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Phy, b.Phy)
+}
+
+func appendEntry(dst []byte, e Entry) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, e.Hash)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(e.Phy))
+	return binary.BigEndian.AppendUint64(dst, uint64(e.Time))
+}
+
+func decodeEntry(b []byte) Entry {
+	return Entry{
+		Hash: binary.BigEndian.Uint64(b),
+		Phy:  int64(binary.BigEndian.Uint64(b[8:])),
+		Time: int64(binary.BigEndian.Uint64(b[16:])),
+	}
+}
+
+// header describes a run.
+type header struct {
+	count            uint64
+	minPhy, maxPhy   int64
+	minTime, maxTime int64
+	crc              uint32
+}
+
+func (h header) encode() []byte {
+	b := binary.BigEndian.AppendUint32(nil, magic)
+	b = binary.BigEndian.AppendUint32(b, version)
+	b = binary.BigEndian.AppendUint64(b, h.count)
+	for _, v := range []int64{h.minPhy, h.maxPhy, h.minTime, h.maxTime} {
+		b = binary.BigEndian.AppendUint64(b, uint64(v))
+	}
+	b = binary.BigEndian.AppendUint32(b, h.crc)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func decodeHeader(b []byte, fileSize int64) (header, error) {
+	var h header
+	if len(b) < headerSize {
+		return h, fmt.Errorf("%d bytes are no header", len(b))
+	}
+	if m := binary.BigEndian.Uint32(b); m != magic {
+		return h, fmt.Errorf("magic %#x is not %#x", m, uint32(magic))
+	}
+	if v := binary.BigEndian.Uint32(b[4:]); v != version {
+		return h, fmt.Errorf("version %d is unknown; this build reads %d", v, version)
+	}
+	if binary.BigEndian.Uint32(b[52:]) != crc32.Checksum(b[:52], castagnoli) {
+		return h, fmt.Errorf("header checksum does not match")
+	}
+	h.count = binary.BigEndian.Uint64(b[8:])
+	for i, p := range []*int64{&h.minPhy, &h.maxPhy, &h.minTime, &h.maxTime} {
+		*p = int64(binary.BigEndian.Uint64(b[16+8*i:]))
+	}
+	h.crc = binary.BigEndian.Uint32(b[48:])
+	if h.count > uint64(fileSize) || fileSize != headerSize+int64(h.count)*entrySize {
+		return h, fmt.Errorf("%d entries do not fill %d bytes", h.count, fileSize)
+	}
+	return h, nil
+}
+
+// encodeRun sorts entries in place and returns the bytes of their run file.
+func encodeRun(entries []Entry) []byte {
+	slices.SortFunc(entries, compareEntries)
+	h := header{count: uint64(len(entries))}
+	out := make([]byte, headerSize, headerSize+len(entries)*entrySize)
+	for i, e := range entries {
+		if i == 0 {
+			h.minPhy, h.maxPhy, h.minTime, h.maxTime = e.Phy, e.Phy, e.Time, e.Time
+		}
+		h.minPhy, h.maxPhy = min(h.minPhy, e.Phy), max(h.maxPhy, e.Phy)
+		h.minTime, h.maxTime = min(h.minTime, e.Time), max(h.maxTime, e.Time)
+		out = appendEntry(out, e)
+	}
+	h.crc = crc32.Checksum(out[headerSize:], castagnoli)
+	copy(out, h.encode())
+	return out
+}
