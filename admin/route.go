@@ -1,0 +1,164 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/remoting/protocol"
+)
+
+// Queue is one queue of a topic at one broker (replica group).
+type Queue struct {
+	Broker string // broker name
+	ID     int32
+}
+
+// Route is where a topic lives. It does not change after it was made.
+type Route struct {
+	Topic    string
+	Readable []Queue // in order of broker name and id
+	Writable []Queue // only of brokers with a leader
+	brokers  map[string]map[int64]string
+}
+
+// Leader returns the address that takes a broker's writes.
+func (r *Route) Leader(broker string) (string, error) {
+	if addr := r.brokers[broker][0]; addr != "" {
+		return addr, nil
+	}
+	return "", fmt.Errorf("broker %s of topic %s: %w", broker, r.Topic, ErrNoLeader)
+}
+
+// Any returns an address that reads of a broker may go to: its leader, or while
+// there is none another member, which forwards as soon as it knows one.
+func (r *Route) Any(broker string) (string, error) {
+	addrs := r.brokers[broker]
+	best := int64(-1)
+	for id := range addrs {
+		if best < 0 || id < best {
+			best = id
+		}
+	}
+	if best < 0 {
+		return "", fmt.Errorf("broker %s of topic %s: %w", broker, r.Topic, ErrNoLeader)
+	}
+	return addrs[best], nil
+}
+
+// routeCell is the cached route of one topic. Whoever finds it stale fetches;
+// the others wait for that fetch.
+type routeCell struct {
+	mu      sync.Mutex // guards the fields below and serialises fetches
+	route   *Route
+	fetched time.Time
+}
+
+// refreshPause keeps many failing senders from flooding a name server while a
+// group has no leader.
+const refreshPause = 5 * time.Millisecond
+
+// Route returns the route of a topic, from the cache when it is there.
+func (c *Client) Route(ctx context.Context, topic string) (*Route, error) {
+	return c.routeAfter(ctx, topic, nil)
+}
+
+// routeAfter returns a route other than stale, which the caller found useless;
+// nil accepts any.
+func (c *Client) routeAfter(ctx context.Context, topic string, stale *Route) (*Route, error) {
+	c.mu.Lock()
+	cell := c.routes[topic]
+	if cell == nil {
+		cell = &routeCell{}
+		c.routes[topic] = cell
+	}
+	c.mu.Unlock()
+
+	cell.mu.Lock()
+	defer cell.mu.Unlock()
+	if cell.route != nil && cell.route != stale {
+		return cell.route, nil
+	}
+	if wait := refreshPause - time.Since(cell.fetched); wait > 0 {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+	}
+	route, err := c.fetchRoute(ctx, topic)
+	cell.fetched = time.Now()
+	cell.route = route
+	return route, err
+}
+
+// RouteData asks for the route of a topic as the name server has it.
+func (c *Client) RouteData(ctx context.Context, topic string) (*protocol.TopicRouteData, error) {
+	action := "look up topic " + topic
+	resp, err := c.callNamesrv(ctx, action, func() *protocol.Command {
+		return protocol.NewRequest(protocol.CodeGetRouteInfoByTopic).SetField("topic", topic)
+	})
+	if IsStatus(err, protocol.StatusTopicNotExist) {
+		return nil, fmt.Errorf("%w: %s is on no broker that the name server knows. Create it with: mqadmin topic create %s", ErrNoTopic, topic, topic)
+	}
+	var data protocol.TopicRouteData
+	if err := decode(resp, err, &data, action); err != nil {
+		return nil, err
+	}
+	return &data, nil
+}
+
+// templateQueues is how many queues producers expect of a topic that the broker
+// creates for them, whatever the template has.
+const templateQueues = 4
+
+func (c *Client) fetchRoute(ctx context.Context, topic string) (*Route, error) {
+	data, err := c.RouteData(ctx, topic)
+	if errors.Is(err, ErrNoTopic) && topic != message.TopicAutoCreate {
+		// As producers do: send it where topics are created on first use.
+		template, terr := c.RouteData(ctx, message.TopicAutoCreate)
+		if terr != nil {
+			return nil, err
+		}
+		for i := range template.QueueDatas {
+			q := &template.QueueDatas[i]
+			q.WriteQueueNums, q.ReadQueueNums = min(q.WriteQueueNums, templateQueues), 0
+		}
+		data, err = template, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newRoute(topic, data), nil
+}
+
+const (
+	permRead  = 4
+	permWrite = 2
+)
+
+func newRoute(topic string, data *protocol.TopicRouteData) *Route {
+	r := &Route{Topic: topic, brokers: map[string]map[int64]string{}}
+	for _, b := range data.BrokerDatas {
+		r.brokers[b.BrokerName] = b.BrokerAddrs
+	}
+	queues := append([]protocol.QueueData(nil), data.QueueDatas...)
+	sort.Slice(queues, func(i, j int) bool { return queues[i].BrokerName < queues[j].BrokerName })
+	for _, q := range queues {
+		for id := range q.ReadQueueNums {
+			if q.Perm&permRead != 0 {
+				r.Readable = append(r.Readable, Queue{q.BrokerName, id})
+			}
+		}
+		for id := range q.WriteQueueNums {
+			if _, err := r.Leader(q.BrokerName); err == nil && q.Perm&permWrite != 0 {
+				r.Writable = append(r.Writable, Queue{q.BrokerName, id})
+			}
+		}
+	}
+	return r
+}

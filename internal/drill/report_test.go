@@ -1,0 +1,50 @@
+package drill
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLongestGapBeginsBeforeTheFault(t *testing.T) {
+	start := time.Unix(0, 0)
+	at := func(ms ...int) (acks []Ack) {
+		for _, m := range ms {
+			acks = append(acks, Ack{At: start.Add(time.Duration(m) * time.Millisecond)})
+		}
+		return acks
+	}
+	fault := start.Add(100 * time.Millisecond)
+	require.Equal(t, 310*time.Millisecond, longestGap(at(0, 90, 400, 410, 500), fault), "from the last one before the fault")
+	require.Equal(t, 310*time.Millisecond, longestGap(at(500, 400, 90, 410), fault), "whatever the order of the history")
+	require.Equal(t, 500*time.Millisecond, longestGap(at(90, 110, 610), fault), "a later gap counts too")
+	require.Equal(t, 20*time.Millisecond, longestGap(at(10, 90, 110), fault), "gaps before the fault do not count")
+}
+
+func TestSummary(t *testing.T) {
+	r := Report{Trials: []Trial{
+		{ElectionMs: 300, GapMs: 500, Pass: true, Verdict: Verdict{Acked: 10}},
+		{ElectionMs: 200, GapMs: 900, Pass: true, Verdict: Verdict{Acked: 20, Duplicated: 1}},
+		{ElectionMs: 900, GapMs: 400, Pass: true, Verdict: Verdict{Acked: 30}},
+	}}
+	r.summarize()
+	require.Equal(t, Summary{Trials: 3, Acked: 60, Duplicated: 1, ElectionMsMedian: 300, ElectionMsMax: 900, GapMsMedian: 500, GapMsMax: 900, Pass: true}, r.Summary)
+	r.Trials[1].Pass = false
+	r.summarize()
+	require.False(t, r.Summary.Pass)
+	empty := Report{}
+	empty.summarize()
+	require.False(t, empty.Summary.Pass, "no trial proves nothing")
+}
+
+func TestMissingCommits(t *testing.T) {
+	start := time.Unix(0, 0)
+	fault := start.Add(time.Second)
+	commits := []commit{{1, start}, {2, start.Add(700 * time.Millisecond)}, {3, start.Add(900 * time.Millisecond)}, {4, start.Add(2 * time.Second)}}
+	n, _ := missing(commits, 3, fault)
+	require.Zero(t, n, "a commit after the fault is not expected")
+	n, oldest := missing(commits, 1, fault)
+	require.Equal(t, 2, n)
+	require.Equal(t, 300*time.Millisecond, oldest)
+}

@@ -1,0 +1,313 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cometmq/cometmq/admin"
+)
+
+// Cluster is a local cluster that is, or was, running. Its methods may be
+// called by several goroutines of one process; two processes must not change
+// one cluster at a time (Up and Down hold a lock on the directory).
+type Cluster struct {
+	Dir string
+
+	client *admin.Client
+
+	mu sync.Mutex // guards st and the state file
+	st state
+}
+
+// Broker is one member as `mqadmin local status` reports it. The JSON names are
+// a contract with scripts.
+type Broker struct {
+	Name     string `json:"name"` // broker name, the same for all members
+	ID       string `json:"id"`   // the member's dLegerSelfId
+	Addr     string `json:"addr"` // where clients connect
+	RaftAddr string `json:"raftAddr"`
+	Role     string `json:"role"` // leader, follower, candidate, starting or down
+	Term     uint64 `json:"term"` // 0 while starting or down
+	PID      int    `json:"pid"`  // 0 when down
+}
+
+// Status is what `mqadmin local status -o json` prints.
+type Status struct {
+	Namesrv string   `json:"namesrv"`
+	Brokers []Broker `json:"brokers"`
+}
+
+// Roles of Broker besides the ones that a member reports itself.
+const (
+	RoleLeader   = "leader"
+	RoleFollower = "follower"
+	RoleStarting = "starting" // the process runs but does not answer yet
+	RoleDown     = "down"
+)
+
+// Open returns the cluster in dir, running or not; ErrNone when there is none.
+func Open(dir string) (*Cluster, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	st, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return newCluster(dir, st)
+}
+
+func newCluster(dir string, st state) (*Cluster, error) {
+	// Everything is on loopback: what takes longer than this is not there.
+	client, err := admin.New(admin.Config{NameServers: []string{st.Namesrv.Addr}, Timeout: time.Second})
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{Dir: dir, client: client, st: st}, nil
+}
+
+// Close gives up the connections. The processes go on.
+func (c *Cluster) Close() { c.client.Close() }
+
+// Namesrv returns the address of the name server.
+func (c *Cluster) Namesrv() string { return c.st.Namesrv.Addr }
+
+// Flush returns the flush mode, FlushSync or FlushAsync.
+func (c *Cluster) Flush() string { return c.st.Flush }
+
+// Running reports how many of the cluster's processes are alive, of how many.
+func (c *Cluster) Running() (alive, all int) {
+	for _, n := range c.snapshot() {
+		all++
+		if n.Alive() {
+			alive++
+		}
+	}
+	return alive, all
+}
+
+// snapshot returns all nodes as they are recorded now, the name server first.
+func (c *Cluster) snapshot() []node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]node{c.st.Namesrv}, c.st.Brokers...)
+}
+
+// Status asks every member for its role. A member that is down or does not
+// answer is reported so; that is no error.
+func (c *Cluster) Status(ctx context.Context) Status {
+	nodes := c.snapshot()
+	return Status{Namesrv: nodes[0].Addr, Brokers: c.askAll(ctx, nodes[1:])}
+}
+
+func (c *Cluster) askAll(ctx context.Context, nodes []node) []Broker {
+	out := make([]Broker, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() { out[i] = c.ask(ctx, n) })
+	}
+	wg.Wait()
+	return out
+}
+
+func (c *Cluster) ask(ctx context.Context, n node) Broker {
+	b := Broker{Name: BrokerName, ID: n.ID, Addr: n.Addr, RaftAddr: n.RaftAddr, Role: RoleDown}
+	if !n.Alive() {
+		return b
+	}
+	b.PID, b.Role = n.PID, RoleStarting
+	if m, err := c.client.Member(ctx, n.Addr); err == nil {
+		b.Role, b.Term = m.Role, m.Term
+	}
+	return b
+}
+
+// Leader waits until a member other than the given ones says that it leads, and
+// returns it; of several (a deposed one may not know yet) the one with the
+// highest term. registered asks for the name server to know it too.
+func (c *Cluster) Leader(ctx context.Context, registered bool, except ...string) (Broker, error) {
+	for {
+		// An excepted member is not even asked: it may be stopped, and waiting for
+		// it would spoil the measurement of an election.
+		nodes := slices.DeleteFunc(c.snapshot()[1:], func(n node) bool { return slices.Contains(except, n.ID) })
+		var best Broker
+		for _, b := range c.askAll(ctx, nodes) {
+			if b.Role == RoleLeader && b.Term > best.Term {
+				best = b
+			}
+		}
+		if best.ID != "" && (!registered || c.registered(ctx, best.Addr)) {
+			return best, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Broker{}, fmt.Errorf("no leader: %w", context.Cause(ctx))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Cluster) registered(ctx context.Context, addr string) bool {
+	info, err := c.client.Cluster(ctx)
+	return err == nil && info.BrokerAddrTable[BrokerName].BrokerAddrs[0] == addr
+}
+
+// Signal sends a signal to one member.
+func (c *Cluster) Signal(id string, sig syscall.Signal) error {
+	for _, n := range c.snapshot() {
+		if n.ID == id {
+			return n.signal(sig)
+		}
+	}
+	return fmt.Errorf("the local cluster has no member %q", id)
+}
+
+// Kill ends a member at once (SIGKILL) and returns when it is gone.
+func (c *Cluster) Kill(id string) error {
+	if err := c.Signal(id, syscall.SIGKILL); err != nil {
+		return err
+	}
+	for _, n := range c.snapshot() {
+		if n.ID == id && !n.waitGone(5*time.Second) {
+			return fmt.Errorf("%s (process %d) survived SIGKILL for 5 s; it hangs in the kernel", id, n.PID)
+		}
+	}
+	return nil
+}
+
+// Start starts a member that is down, and records its pid. It does not wait for
+// the member to answer.
+func (c *Cluster) Start(id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.find(id)
+	if n == nil {
+		return fmt.Errorf("the local cluster has no member %q", id)
+	}
+	if n.Alive() {
+		return nil
+	}
+	program := "mqbroker"
+	if n.RaftAddr == "" {
+		program = "mqnamesrv"
+	}
+	p, err := child(logFile(c.Dir, *n), filepath.Join(c.st.BinDir, program), "-c", confFile(c.Dir, *n))
+	if err != nil {
+		return err
+	}
+	n.Process = p
+	return save(c.Dir, c.st)
+}
+
+func (c *Cluster) find(id string) *node {
+	if c.st.Namesrv.ID == id {
+		return &c.st.Namesrv
+	}
+	for i := range c.st.Brokers {
+		if c.st.Brokers[i].ID == id {
+			return &c.st.Brokers[i]
+		}
+	}
+	return nil
+}
+
+// Joined waits until the member answers as leader or follower of a group that
+// has a leader.
+func (c *Cluster) Joined(ctx context.Context, id string) error {
+	for {
+		var leader, member bool
+		for _, b := range c.Status(ctx).Brokers {
+			leader = leader || b.Role == RoleLeader
+			member = member || b.ID == id && (b.Role == RoleLeader || b.Role == RoleFollower)
+		}
+		if leader && member {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s did not join: %w; the last lines of its log:\n%s", id, context.Cause(ctx), c.tail(id))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Cluster) tail(id string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return logTail(logFile(c.Dir, *c.find(id)), 12)
+}
+
+// Usage returns the consumption of one member.
+func (c *Cluster) Usage(id string) (Usage, error) {
+	for _, n := range c.snapshot() {
+		if n.ID == id {
+			return n.Usage()
+		}
+	}
+	return Usage{}, fmt.Errorf("the local cluster has no member %q", id)
+}
+
+// Down stops every process of the cluster, the brokers first, and returns when
+// all are gone. With purge it removes the directory too.
+func (c *Cluster) Down(purge bool) error {
+	unlock, err := lockDir(c.Dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := c.stop(); err != nil {
+		return err
+	}
+	if !purge {
+		return nil
+	}
+	if _, err := load(c.Dir); err != nil {
+		return fmt.Errorf("not removing %s: %w", c.Dir, err)
+	}
+	if err := os.RemoveAll(c.Dir); err != nil {
+		return fmt.Errorf("remove the local cluster: %w", err)
+	}
+	return nil
+}
+
+// stopTimeout is how long a process may take to end after SIGTERM before it is
+// killed; a follower on its way down has nothing to hand over.
+const stopTimeout = 20 * time.Second
+
+func (c *Cluster) stop() error {
+	// The state file is the truth: another process may have restarted a member.
+	if st, err := load(c.Dir); err == nil {
+		c.mu.Lock()
+		c.st = st
+		c.mu.Unlock()
+	}
+	nodes := c.snapshot()
+	errs := stopAll(nodes[1:])
+	return errors.Join(append(errs, stopAll(nodes[:1])...)...)
+}
+
+func stopAll(nodes []node) []error {
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, n := range nodes {
+		wg.Go(func() {
+			// A stopped process (SIGSTOP) would never see SIGTERM.
+			errs[i] = errors.Join(n.signal(syscall.SIGTERM), n.signal(syscall.SIGCONT))
+			if n.waitGone(stopTimeout) {
+				return
+			}
+			errs[i] = errors.Join(errs[i], fmt.Errorf("%s (process %d) ignored SIGTERM for %s and was killed", n.ID, n.PID, stopTimeout), n.signal(syscall.SIGKILL))
+			n.waitGone(5 * time.Second)
+		})
+	}
+	wg.Wait()
+	return errs
+}

@@ -1,0 +1,24 @@
+// Package local runs a name server and a replica group as child processes on
+// this machine, all data below one directory:
+//
+//	DIR/cluster.json       marker and state: who was started, with which pid
+//	DIR/namesrv.conf       settings of the name server
+//	DIR/broker-n0.conf …   settings of each member: an ordinary broker.conf
+//	DIR/namesrv/, n0/ …    their data
+//	DIR/logs/*.log         what they print
+//
+// Ports follow from the base port P: name server P; member i listens for
+// clients at P+1035+10·i and for Raft 30000 above that (5 above it where 30000
+// does not fit). With P = 9876 that gives 9876, 10911, 40911, 10921, 40921, ….
+//
+// Invariants:
+//
+//   - A process is signalled only after its start time has been compared with
+//     the one in the state file, so a pid that was given to another process in
+//     the meantime is never touched.
+//   - A directory is removed only if it holds our state file.
+//   - The state file is written right after each child is started: whoever dies
+//     in between leaves nothing that `down` cannot find.
+//
+// Callers: mqadmin local, internal/drill and bench.
+package local
