@@ -1,7 +1,9 @@
 package consumequeue
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 
@@ -100,7 +102,10 @@ func (s *Set) sync() error {
 		if err != nil {
 			break
 		}
-		if err = s.cfg.FS.SyncDir(dir); err != nil {
+		// The directory of a topic that was removed meanwhile needs no sync.
+		if err = s.cfg.FS.SyncDir(dir); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		} else if err != nil {
 			err = fmt.Errorf("sync consume queue directory %s: %w", dir, err)
 		}
 	}

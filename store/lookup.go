@@ -1,0 +1,173 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/store/commitlog"
+	"github.com/cometmq/cometmq/store/consumequeue"
+)
+
+// QueueRange returns the first readable offset of a queue and the offset the next
+// message will get: 0 and 0 for a queue that never had one.
+func (s *Store) QueueRange(topic string, queue int32) (min, max message.QueueOffset) {
+	q := s.queues.Queue(topic, queue)
+	if q == nil {
+		return 0, 0
+	}
+	min, max, err := q.Range(s.minOffset())
+	s.reportDamage(err)
+	return min, max
+}
+
+// OffsetByTime returns the offset whose store time (unix ms) is nearest to the
+// given one, the lower of two that are equally near and the first of several
+// that hit it exactly: RocketMQ's rule. Beyond the newest message it is the
+// last, before the oldest the first, and without messages 0.
+func (s *Store) OffsetByTime(topic string, queue int32, ms int64) message.QueueOffset {
+	q := s.queues.Queue(topic, queue)
+	if q == nil {
+		return 0
+	}
+	off, err := s.nearest(q, ms)
+	s.reportDamage(err)
+	return off
+}
+
+func (s *Store) nearest(q *consumequeue.Queue, ms int64) (message.QueueOffset, error) {
+	low, next, err := q.Range(s.minOffset())
+	if err != nil || low == next {
+		return low, err
+	}
+	right, err := q.Search(low, next, func(e consumequeue.Entry) bool { return e.StoreTime >= ms })
+	switch {
+	case err != nil:
+		return low, err
+	case right == low:
+		return low, nil
+	case right == next:
+		return next - 1, nil
+	}
+	above, err := q.At(right)
+	if err != nil || above.StoreTime == ms {
+		return right, err
+	}
+	below, err := q.At(right - 1)
+	if err != nil {
+		return right, err
+	}
+	// Written so that no difference of two wild times can wrap.
+	if uint64(ms)-uint64(below.StoreTime) <= uint64(above.StoreTime)-uint64(ms) {
+		return right - 1, nil
+	}
+	return right, nil
+}
+
+// StoreTimeAt returns the store time (unix ms) of a message; false if the offset
+// holds none.
+func (s *Store) StoreTimeAt(topic string, queue int32, off message.QueueOffset) (int64, bool) {
+	e, ok := s.entryAt(topic, queue, off)
+	return e.StoreTime, ok
+}
+
+// TagsCodeAt returns the tags code of a message, which for delayed ones is the
+// time of delivery (unix ms); false if the offset holds none.
+func (s *Store) TagsCodeAt(topic string, queue int32, off message.QueueOffset) (int64, bool) {
+	e, ok := s.entryAt(topic, queue, off)
+	return e.TagsCode, ok
+}
+
+func (s *Store) entryAt(topic string, queue int32, off message.QueueOffset) (consumequeue.Entry, bool) {
+	q := s.queues.Queue(topic, queue)
+	if q == nil {
+		return consumequeue.Entry{}, false
+	}
+	e, err := q.At(off)
+	if err != nil || e.Phy < s.minOffset() {
+		return consumequeue.Entry{}, false
+	}
+	return e, true
+}
+
+// MessageAt returns a copy of the message that begins at a physical offset, with
+// its offsets patched. The queue offset is 0 if no queue points at it: its topic
+// was deleted, or it lies in a command that did not publish it. Errors:
+// ErrNotFound when no applied message begins there, *commitlog.CorruptError.
+func (s *Store) MessageAt(p message.PhyOffset) (message.Stored, error) {
+	index, _, _, err := s.commit.EntryAt(int64(p))
+	if errors.Is(err, commitlog.ErrNotFound) || err == nil && index > s.AppliedIndex() {
+		// What is not applied may yet be replaced by another leader's entry.
+		return nil, fmt.Errorf("physical offset %d: %w", p, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the message at %d: %w", p, err)
+	}
+	e, dataOff, err := s.commit.Read(index)
+	if errors.Is(err, commitlog.ErrNotFound) {
+		return nil, fmt.Errorf("physical offset %d: %w", p, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the message at %d: %w", p, err)
+	}
+	var found message.Stored
+	if e.Kind == KindRecords {
+		found = messageIn(e.Data, int64(p)-dataOff)
+	}
+	if found == nil {
+		return nil, fmt.Errorf("physical offset %d: no message begins there: %w", p, ErrNotFound)
+	}
+	found = found.Clone()
+	message.PatchOffsets(found, s.queueOffsetOf(found, p), p)
+	return found, nil
+}
+
+// messageIn returns the message that begins at a position of an entry's data,
+// alone or inside a command; nil if none does.
+func messageIn(data []byte, at int64) message.Stored {
+	var found message.Stored
+	stop := errors.New("stop")
+	// An entry that is not made of records was not applied either, so that what
+	// EachRecord finds wrong means "none".
+	_ = EachRecord(data, func(r Record) error {
+		if int64(r.Pos+len(r.Bytes)) <= at {
+			return nil
+		}
+		if !r.IsCommand() {
+			if int64(r.Pos) == at {
+				found = r.Message()
+			}
+			return stop
+		}
+		_ = r.EachNested(func(pos int, m message.Stored) error {
+			if int64(pos) == at {
+				found = m
+			}
+			return nil
+		})
+		return stop
+	})
+	return found
+}
+
+// queueOffsetOf finds the message's place in its queue by its position, which
+// grows with the offset.
+func (s *Store) queueOffsetOf(m message.Stored, p message.PhyOffset) message.QueueOffset {
+	q := s.queues.Queue(string(m.Topic()), m.QueueID())
+	if q == nil {
+		return 0
+	}
+	low, next, err := q.Range(s.minOffset())
+	if err != nil {
+		return 0
+	}
+	off, err := q.Search(low, next, func(e consumequeue.Entry) bool { return e.Phy >= p })
+	if err != nil || off == next {
+		return 0
+	}
+	if e, err := q.At(off); err != nil || e.Phy != p || e.CRC != crc32.Checksum(m, castagnoli) {
+		return 0
+	}
+	return off
+}
