@@ -147,6 +147,9 @@ func (t *groupTable) load(key, value []byte) error {
 	if err := r.done(); err != nil {
 		return err
 	}
+	if t.system[c.GroupName] != nil {
+		return nil // made a system group since it was stored
+	}
 	t.groups[c.GroupName] = c
 	t.stored++
 	return nil
@@ -223,3 +226,9 @@ func (s *State) GroupsVersion() protocol.DataVersion {
 
 // SystemGroup reports whether a group is one of those no command can change.
 func (s *State) SystemGroup(name string) bool { return s.groups.system[name] != nil }
+
+// DefaultGroup is the configuration a subscription group gets when it is
+// created on first use.
+func DefaultGroup(name string) *protocol.SubscriptionGroupConfig {
+	return protocol.NewSubscriptionGroupConfig(name)
+}

@@ -173,6 +173,9 @@ func (t *topicTable) load(key, value []byte) error {
 	if err := r.done(); err != nil {
 		return err
 	}
+	if t.isReserved(c.TopicName) {
+		return nil // reserved since it was stored: the built-in topic stands
+	}
 	t.topics[c.TopicName] = c
 	t.stored++
 	return nil
