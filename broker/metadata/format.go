@@ -39,6 +39,7 @@ import (
 //	02                     data version
 //	03 group 00 topic      offsets       version u8 | count uv | count × (queue uv | offset uv), queues ascending
 //	04 group               locks         version u8 | count uv | count × (topic str | queue uv | owner str | since u64)
+//	04                     last sweep    version u8 | time u64
 //	05 level u32           progress      version u8 | offset u64
 //	06 id                  member        version u8 | addr str | term u64
 //

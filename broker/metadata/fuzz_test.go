@@ -75,6 +75,7 @@ func markAll(s *State) {
 			s.offsets.dirty.mark(offsetKey(group, topic))
 		}
 	}
+	s.locks.dirty.mark("")
 	for group := range s.locks.groups {
 		s.locks.dirty.mark(group)
 	}

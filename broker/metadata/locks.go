@@ -42,7 +42,7 @@ type lockTable struct {
 	groups map[string]map[queueKey]queueLock
 
 	swept int64 // group time of the last sweep; applying goroutine only
-	dirty dirty // applying goroutine only; keys are groups
+	dirty dirty // applying goroutine only; keys are groups, "" is swept
 }
 
 func newLockTable() *lockTable {
@@ -129,14 +129,15 @@ func (t *lockTable) unlockLocked(group, owner string, queues []protocol.MessageQ
 	return n
 }
 
-// sweepLocked drops expired locks once per lifetime. Whether it has run makes
-// no difference to what a command answers, only to the memory used; so it need
-// not be stored when it last ran.
+// sweepLocked drops expired locks once per lifetime. When it last ran is part
+// of the state: the bounds count expired locks too, and a replica that restarted
+// in between must not count others than the rest.
 func (t *lockTable) sweepLocked(now int64) {
 	if now-t.swept < LockLifetimeMillis {
 		return
 	}
 	t.swept = now
+	t.dirty.mark("")
 	for group, locks := range t.groups {
 		for key, l := range locks {
 			if l.expired(now) {
@@ -182,6 +183,9 @@ func (t *lockTable) changes(dst []store.KV) []store.KV {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.dirty.drain(dst, tableLocks, func(group string) []byte {
+		if group == "" {
+			return binary.BigEndian.AppendUint64([]byte{formatVersion}, uint64(t.swept))
+		}
 		locks, ok := t.groups[group]
 		if !ok {
 			return nil
@@ -203,6 +207,10 @@ func (t *lockTable) changes(dst []store.KV) []store.KV {
 
 func (t *lockTable) load(key, value []byte) error {
 	r := newReader(value)
+	if len(key) == 0 {
+		t.swept = r.i64()
+		return r.done()
+	}
 	n := r.count(11)
 	locks := make(map[queueKey]queueLock, n)
 	for range n {

@@ -357,6 +357,7 @@ type observed struct {
 	Locks     map[string]map[queueKey]queueLock
 	Delay     map[int32]message.QueueOffset
 	Members   []Member
+	Swept     int64
 	StoredLen [3]int
 }
 
@@ -364,7 +365,7 @@ func observe(s *State) observed {
 	o := observed{
 		Versions: [2]protocol.DataVersion{s.TopicsVersion(), s.GroupsVersion()},
 		Offsets:  s.OffsetTable(), Locks: map[string]map[queueKey]queueLock{}, Delay: maps.Clone(s.delay.progress),
-		Members: s.Members(), StoredLen: [3]int{s.topics.stored, s.groups.stored, s.offsets.cells},
+		Members: s.Members(), Swept: s.locks.swept, StoredLen: [3]int{s.topics.stored, s.groups.stored, s.offsets.cells},
 	}
 	for _, c := range s.Topics() {
 		o.Topics = append(o.Topics, *c)
