@@ -1,6 +1,9 @@
 package message
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Separators of the property string.
 const (
@@ -42,15 +45,34 @@ func EachProperty(props []byte, fn func(key, value []byte) bool) {
 
 // Property returns the value of the named property; of several the last, as in
 // the map that Java makes of the string. The value shares memory with props.
+//
+// It looks for the name and then at what surrounds it, which for the one tag
+// among the usual five properties is several times faster than cutting segments.
 func Property(props []byte, key string) (value []byte, ok bool) {
-	for len(props) > 0 {
-		_, k, v, rest := nextSegment(props)
-		if k != nil && string(k) == key {
+	if key == "" || strings.IndexByte(key, NameValueSeparator) >= 0 || strings.IndexByte(key, PropertySeparator) >= 0 {
+		return nil, false
+	}
+	k := []byte(key)
+	for at := 0; ; {
+		i := bytes.Index(props[at:], k)
+		if i < 0 {
+			return value, ok
+		}
+		start := at + i
+		end := start + len(k)
+		at = start + 1
+		if start > 0 && props[start-1] != PropertySeparator || end >= len(props) || props[end] != NameValueSeparator {
+			continue
+		}
+		v := props[end+1:]
+		if j := bytes.IndexByte(v, PropertySeparator); j >= 0 {
+			v = v[:j]
+		}
+		if len(v) > 0 {
 			value, ok = v, true
 		}
-		props = rest
+		at = end
 	}
-	return value, ok
 }
 
 // AppendProperty appends one property to the property string dst, with a
