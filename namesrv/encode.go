@@ -55,26 +55,6 @@ func encodeTopicList(topics []string, brokerAddr string) []byte {
 	return protocol.Encode(&protocol.TopicList{Topics: topics, BrokerAddr: brokerAddr})
 }
 
-// registrationOf reads header and body of REGISTER_BROKER. Its strings are
-// copies: the frame goes back to its pool while they stay in the table.
-func registrationOf(h *protocol.BrokerHeader, body *protocol.RegisterBrokerBody) Registration {
-	v := body.TopicConfigs.DataVersion
-	r := Registration{
-		Cluster: h.ClusterName, Broker: h.BrokerName, Addr: h.BrokerAddr, HAAddr: h.HAServerAddr, ID: h.BrokerID,
-		Version: versionOf(v), Filters: body.FilterServerList,
-		Topics: make([]Topic, 0, len(body.TopicConfigs.TopicConfigTable)),
-	}
-	for name, c := range body.TopicConfigs.TopicConfigTable {
-		if c == nil {
-			continue
-		}
-		r.Topics = append(r.Topics, Topic{
-			Name: name, ReadQueues: c.ReadQueueNums, WriteQueues: c.WriteQueueNums, Perm: c.Perm, SysFlag: c.TopicSysFlag,
-		})
-	}
-	return r
-}
-
 func versionOf(v protocol.DataVersion) Version {
 	return Version{Timestamp: v.Timestamp, Counter: v.Counter, Term: v.StateVersion}
 }

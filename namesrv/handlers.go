@@ -2,7 +2,7 @@ package namesrv
 
 import (
 	"errors"
-	"hash/crc32"
+	"hash/maphash"
 	"strconv"
 
 	"github.com/cometmq/cometmq/internal/config"
@@ -103,28 +103,27 @@ func (s *Server) registerBroker(call remoting.Call, req *protocol.Command) *prot
 	if err := h.Decode(req); err != nil {
 		return refusal(err)
 	}
-	if h.BodyCRC32 != 0 && int32(crc32.ChecksumIEEE(req.Body)&0x7fffffff) != h.BodyCRC32 {
+	if h.BodyCRC32 != 0 && protocol.BodyCRC32(req.Body) != h.BodyCRC32 {
 		s.refused.warn(s.log, "registration refused: its body does not match its checksum", "broker", h.BrokerName, "addr", h.BrokerAddr)
 		return failure(protocol.StatusSystemError, "crc32 not match")
 	}
-	body, err := registerBody(req, h.Compressed)
-	if err != nil {
-		s.refused.warn(s.log, "registration refused", "broker", h.BrokerName, "addr", h.BrokerAddr, "error", err)
-		return refusal(err)
+	conn := s.brokerConn(call)
+	reg := Registration{
+		Cluster: h.ClusterName, Broker: h.BrokerName, Addr: h.BrokerAddr, HAAddr: h.HAServerAddr, ID: h.BrokerID,
+		Conn: conn, Digest: s.digest(req, h.Compressed),
 	}
-	reg := registrationOf(&h, body)
-	if conn := call.Conn(); conn != nil {
-		reg.Conn = conn.ID()
-		s.mu.Lock()
-		s.conns[reg.Conn] = conn
-		s.mu.Unlock()
+	out, ok := s.table.Refresh(reg, s.cfg.Now())
+	if !ok {
+		err := readBody(&reg, req, h.Compressed)
+		if err == nil {
+			out, err = s.table.Register(reg, s.cfg.Now())
+		}
+		if err != nil {
+			s.refused.warn(s.log, "registration refused", "broker", h.BrokerName, "addr", h.BrokerAddr, "error", err)
+			return refusal(err)
+		}
+		s.logRegistered(&reg, &out)
 	}
-	out, err := s.table.Register(reg, s.cfg.Now())
-	if err != nil {
-		s.refused.warn(s.log, "registration refused", "broker", h.BrokerName, "addr", h.BrokerAddr, "error", err)
-		return refusal(err)
-	}
-	s.logRegistered(&reg, &out)
 	var header protocol.Pairs
 	if out.MasterAddr != "" {
 		header = protocol.Pairs{{"haServerAddr", out.HAAddr}, {"masterAddr", out.MasterAddr}}
@@ -136,19 +135,60 @@ func (s *Server) registerBroker(call remoting.Call, req *protocol.Command) *prot
 	return success(header, order)
 }
 
-// registerBody reads the three forms of the body: none, JSON, and compressed.
-// Brokers before 3.0.11 send the bare topic table.
-func registerBody(req *protocol.Command, compressed bool) (*protocol.RegisterBrokerBody, error) {
-	body := &protocol.RegisterBrokerBody{}
+// brokerConn returns the id of the connection that a registration came by and
+// keeps the connection, to be closed when its broker expires.
+func (s *Server) brokerConn(call remoting.Call) uint64 {
+	conn := call.Conn()
+	if conn == nil {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[conn.ID()] = conn
+	return conn.ID()
+}
+
+// digest identifies the body of a registration and how it is to be read. The
+// seed is this process's secret, so no two bodies can be made to collide.
+func (s *Server) digest(req *protocol.Command, compressed bool) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	maphash.WriteComparable(&h, compressed)
+	maphash.WriteComparable(&h, req.Version < protocol.VersionRegisterBody)
+	_, _ = h.Write(req.Body) // a hash takes every write
+	return h.Sum64()
+}
+
+// readBody fills a registration from one of the three forms of the body: none,
+// JSON, and compressed. Brokers before 3.0.11 send the bare topic table. The
+// strings are copies: the frame goes back to its pool while they stay in the
+// table.
+func readBody(reg *Registration, req *protocol.Command, compressed bool) error {
+	var body protocol.RegisterBrokerBody
+	var err error
 	switch {
 	case len(req.Body) == 0:
-		return body, nil
 	case req.Version < protocol.VersionRegisterBody:
-		return body, body.TopicConfigs.Decode(req.Body)
+		err = body.TopicConfigs.Decode(req.Body)
 	case compressed:
-		return body, body.DecodeCompressed(req.Body)
+		err = body.DecodeCompressed(req.Body)
+	default:
+		err = body.Decode(req.Body)
 	}
-	return body, body.Decode(req.Body)
+	if err != nil {
+		return err
+	}
+	reg.Version, reg.Filters = versionOf(body.TopicConfigs.DataVersion), body.FilterServerList
+	reg.Topics = make([]Topic, 0, len(body.TopicConfigs.TopicConfigTable))
+	for name, c := range body.TopicConfigs.TopicConfigTable {
+		if c == nil {
+			continue
+		}
+		reg.Topics = append(reg.Topics, Topic{
+			Name: name, ReadQueues: c.ReadQueueNums, WriteQueues: c.WriteQueueNums, Perm: c.Perm, SysFlag: c.TopicSysFlag,
+		})
+	}
+	return nil
 }
 
 func (s *Server) logRegistered(r *Registration, out *Registered) {

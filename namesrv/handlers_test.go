@@ -173,6 +173,7 @@ func TestRegistrationForms(t *testing.T) {
 			require.Nil(t, r.Body)
 			_, addrs, _ := s.Table().Counts()
 			require.Equal(t, 1, addrs)
+			requireOK(t, ask(t, s, 103, brokerFields+c.fields, c.body)) // by its digest
 			require.Equal(t, c.route, shows(s.Table(), "T1") == "broker-a r4 w4 p6 s0; broker-a@c1{0=10.0.0.1}")
 		})
 	}
@@ -319,6 +320,9 @@ func FuzzRegister(f *testing.F) {
 			return
 		}
 		require.Equal(t, 1, addrs)
+		before := s.Table().TopicList()
+		requireOK(t, s.answer(remoting.NewCall(nil, req, nil), req)) // by its digest
+		require.Equal(t, before, s.Table().TopicList())
 		// Whatever was accepted can be read back by a client.
 		var list protocol.TopicList
 		require.NoError(t, list.Decode(s.Table().TopicList()))

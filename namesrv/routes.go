@@ -64,6 +64,9 @@ type Registration struct {
 	Topics  []Topic
 	Filters []string // filter servers, normally none
 	Conn    uint64   // connection it came by; 0 = none
+	// Digest identifies the bytes that the fields from Version on were read
+	// from; 0 = unknown. See Refresh.
+	Digest uint64
 }
 
 // Registered is the answer to a registration. Both addresses are empty for id
@@ -149,6 +152,7 @@ type liveBroker struct {
 	version Version
 	conn    uint64
 	ha      string
+	digest  uint64
 }
 
 // NewRouteTable returns an empty table.
@@ -259,13 +263,44 @@ func (t *RouteTable) Register(r Registration, now time.Time) (Registered, error)
 			delete(t.filters, r.Addr)
 		}
 	}
-	if master, ok := b.addrs[masterID]; ok && r.ID != masterID {
+	t.masterLocked(b, r.ID, &out)
+	t.publishLocked(d)
+	return out, nil
+}
+
+// masterLocked tells a slave where its master is.
+func (t *RouteTable) masterLocked(b *broker, id int64, out *Registered) {
+	if master, ok := b.addrs[masterID]; ok && id != masterID {
 		if l, ok := t.live[master]; ok {
 			out.MasterAddr, out.HAAddr = master, l.ha
 		}
 	}
-	t.publishLocked(d)
-	return out, nil
+}
+
+// Refresh takes a registration whose body was not read yet: when the address
+// holds the same place by a body with the same digest, it is marked alive and
+// true is returned. Otherwise nothing happens and the body must be read. It
+// spares reading megabytes for a broker that says every few seconds that its
+// 10,000 topics are as they were.
+//
+// It cannot let a deposed leader pass: an address that lost id 0 to a newer
+// term has no live entry, or one for another id.
+func (t *RouteTable) Refresh(r Registration, now time.Time) (Registered, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.live[r.Addr]
+	if !ok || r.Digest == 0 || l.digest != r.Digest || l.broker != r.Broker || l.ha != r.HAAddr {
+		return Registered{}, false
+	}
+	b := t.brokers[r.Broker]
+	if b.addrs[r.ID] != r.Addr || b.cluster != r.Cluster {
+		return Registered{}, false
+	}
+	r.Version = l.version
+	t.refreshLocked(&r, now)
+	var out Registered
+	t.masterLocked(b, r.ID, &out)
+	return out, true
 }
 
 // sameTable reports that a Raft group's topic table is the one already taken.
@@ -346,7 +381,7 @@ func (t *RouteTable) takeTopicsLocked(r *Registration, d *dirty) (leftOut int) {
 // refreshLocked notes that an address is alive and by which connection.
 func (t *RouteTable) refreshLocked(r *Registration, now time.Time) {
 	t.forgetLocked(r.Addr)
-	t.live[r.Addr] = &liveBroker{broker: r.Broker, updated: now, version: r.Version, conn: r.Conn, ha: r.HAAddr}
+	t.live[r.Addr] = &liveBroker{broker: r.Broker, updated: now, version: r.Version, conn: r.Conn, ha: r.HAAddr, digest: r.Digest}
 	if r.Conn != 0 {
 		set := t.conns[r.Conn]
 		if set == nil {

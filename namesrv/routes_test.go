@@ -30,7 +30,8 @@ func master(change ...func(*Registration)) Registration {
 	return r
 }
 
-func id(n int64) func(*Registration) { return func(r *Registration) { r.ID = n } }
+func digest(n uint64) func(*Registration) { return func(r *Registration) { r.Digest = n } }
+func id(n int64) func(*Registration)      { return func(r *Registration) { r.ID = n } }
 func addr(n int) func(*Registration) {
 	return func(r *Registration) {
 		r.Addr, r.HAAddr, r.Conn = fmt.Sprintf("10.0.0.%d:10911", n), fmt.Sprintf("10.0.0.%d:10912", n), uint64(n)
@@ -151,6 +152,41 @@ func TestReplacedAddressIsToldToRegisterAgain(t *testing.T) {
 	changed, _, known = table.QueryVersion("10.0.0.1:10911", Version{Timestamp: 100, Counter: 1}, at(1))
 	require.True(t, changed)
 	require.False(t, known)
+}
+
+func TestRefreshNeedsTheSamePlaceAndDigest(t *testing.T) {
+	setup := func() *RouteTable {
+		table := NewRouteTable(TableConfig{})
+		mustRegister(t, table, 0, master(term(5), digest(77)))
+		mustRegister(t, table, 0, master(id(1), addr(2), term(5), digest(78)))
+		return table
+	}
+	table := setup()
+	out, ok := table.Refresh(master(id(1), addr(2), digest(78)), at(100))
+	require.True(t, ok)
+	require.Equal(t, Registered{MasterAddr: "10.0.0.1:10911", HAAddr: "10.0.0.1:10912"}, out)
+	_, ok = table.Refresh(master(digest(77), func(r *Registration) { r.Conn = 9 }), at(150))
+	require.True(t, ok)
+	require.Len(t, table.Expire(at(221)), 1, "the slave was refreshed at 100, the master at 150")
+	require.Equal(t, []string{"10.0.0.1:10911"}, table.CloseConn(9), "it follows to its new connection")
+
+	for what, r := range map[string]Registration{
+		"other digest":  master(digest(79)),
+		"no digest":     master(),
+		"other id":      master(id(2), digest(77)),
+		"other name":    master(name("broker-b"), digest(77)),
+		"other cluster": master(cluster("c2"), digest(77)),
+		"other ha":      master(digest(77), func(r *Registration) { r.HAAddr = "h:1" }),
+		"other address": master(addr(3), digest(77)),
+	} {
+		_, ok := setup().Refresh(r, at(1))
+		require.False(t, ok, what)
+	}
+	// A deposed leader that repeats itself must be refused.
+	table = setup()
+	mustRegister(t, table, 1, master(addr(2), term(6), digest(80)))
+	_, ok = table.Refresh(master(term(5), digest(77)), at(2))
+	require.False(t, ok)
 }
 
 func TestClusterFollowsIDZero(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"net"
 	"strconv"
@@ -30,6 +31,7 @@ type Server struct {
 	kv       *KV
 	remoting *remoting.Server
 	refused  limitedLog
+	seed     maphash.Seed // of registration digests
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -55,6 +57,7 @@ func New(cfg Config) (*Server, error) {
 			Expiry: cfg.BrokerExpiry, BrokersMax: cfg.BrokersMax, TopicsMax: cfg.TopicsMax,
 		}),
 		conns: map[uint64]*remoting.Conn{}, stop: make(chan struct{}),
+		seed:    maphash.MakeSeed(),
 		refused: limitedLog{every: 10 * time.Second, now: cfg.Now},
 	}
 	if s.settings == nil {
