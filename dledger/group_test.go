@@ -1,0 +1,537 @@
+package dledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cometmq/cometmq/internal/vfs"
+	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/store"
+)
+
+// group is three members in one process, over loopback TCP.
+type group struct {
+	t       testing.TB
+	members []*member
+	peers   []Peer
+	options groupOptions
+}
+
+type groupOptions struct {
+	segment int64
+	sync    bool
+	disk    bool // real files instead of memory
+	config  func(id string, c *Config)
+	node    func(id string, n *Node)
+	fs      func(id string, fs vfs.FS) vfs.FS
+	logger  func(id string) hclog.Logger
+}
+
+// member is one of them, across restarts.
+type member struct {
+	group *group
+	id    string
+	addr  string
+	dir   string // real folder: stable.db, and the store when on disk
+	fs    vfs.FS
+	kv    *store.MemKV
+
+	store   *store.Store
+	node    *Node
+	machine *countingMachine
+	exited  chan error
+	current atomic.Pointer[Node] // node while it runs, for senders
+
+	mu    sync.Mutex
+	roles []RoleChange
+}
+
+// countingMachine counts how often each command was applied.
+type countingMachine struct {
+	mu    sync.Mutex
+	seen  map[uint64]int
+	dirty []store.KV
+}
+
+func (m *countingMachine) Apply(_ *store.ApplyContext, _ uint16, payload []byte) any {
+	id := binary.BigEndian.Uint64(payload)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen[id]++
+	m.dirty = append(m.dirty, store.KV{Key: binary.BigEndian.AppendUint64(nil, id), Value: []byte(strconv.Itoa(m.seen[id]))})
+	return id
+}
+
+func (m *countingMachine) Changes() []store.KV {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.dirty
+	m.dirty = nil
+	return d
+}
+
+func (m *countingMachine) Load(each func(yield func(k, v []byte) bool)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen = map[uint64]int{}
+	each(func(k, v []byte) bool {
+		n, _ := strconv.Atoi(string(v))
+		m.seen[binary.BigEndian.Uint64(k)] = n
+		return true
+	})
+	return nil
+}
+
+func newGroup(t testing.TB, o groupOptions) *group {
+	t.Helper()
+	g := &group{t: t, options: o}
+	if o.segment == 0 {
+		g.options.segment = 1 << 20
+	}
+	var listeners []net.Listener
+	for i := range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		listeners = append(listeners, l)
+		m := &member{group: g, id: fmt.Sprintf("n%d", i), addr: l.Addr().String(), exited: make(chan error, 1)}
+		m.empty()
+		g.members = append(g.members, m)
+		g.peers = append(g.peers, Peer{ID: m.id, Addr: m.addr})
+	}
+	for i, m := range g.members {
+		m.start(listeners[i])
+	}
+	t.Cleanup(func() {
+		for _, m := range g.members {
+			m.crash()
+		}
+	})
+	return g
+}
+
+// empty gives the member a new disk.
+func (m *member) empty() {
+	m.dir = m.group.t.TempDir()
+	m.fs, m.kv = vfs.FS(vfs.NewMem()), store.NewMemKV()
+	if m.group.options.disk {
+		m.fs, m.kv = vfs.OS, nil
+	}
+	if wrap := m.group.options.fs; wrap != nil {
+		m.fs = wrap(m.id, m.fs)
+	}
+}
+
+func (m *member) storeDir() string { return filepath.Join(m.dir, "store") }
+
+// start opens the store and the node; l is nil after the first time.
+func (m *member) start(l net.Listener) {
+	m.group.t.Helper()
+	require.NoError(m.group.t, m.tryStart(l))
+}
+
+func (m *member) tryStart(l net.Listener) error {
+	t, o := m.group.t, m.group.options
+	t.Helper()
+	m.machine = &countingMachine{seen: map[uint64]int{}}
+	logger := hclog.NewNullLogger()
+	if o.logger != nil {
+		logger = o.logger(m.id)
+	} else if os.Getenv("DLEDGER_LOG") != "" {
+		logger = hclog.New(&hclog.LoggerOptions{Name: m.id, Level: hclog.Debug, Output: os.Stderr, TimeFormat: "05.000"})
+	}
+	sc := store.Config{
+		FS:          m.fs,
+		Dir:         m.storeDir(),
+		SegmentSize: o.segment,
+		Sync:        o.sync,
+		Machine:     m.machine,
+		Logger:      logger,
+	}
+	if m.kv != nil {
+		sc.OpenKV = m.kv.Open
+	}
+	st, err := store.Open(sc)
+	if err != nil {
+		return err
+	}
+	cfg := Config{
+		Cluster:            "test",
+		Group:              "g",
+		SelfID:             m.id,
+		Peers:              m.group.peers,
+		Bind:               m.addr,
+		Listen:             l,
+		Dir:                m.dir,
+		Store:              st,
+		Sync:               o.sync,
+		HeartbeatTimeout:   150 * time.Millisecond,
+		ElectionTimeout:    150 * time.Millisecond,
+		LeaderLeaseTimeout: 100 * time.Millisecond,
+		CheckpointInterval: 100 * time.Millisecond,
+		Logger:             logger,
+		Exit: func(err error) {
+			select {
+			case m.exited <- err:
+			default:
+			}
+		},
+	}
+	if o.config != nil {
+		o.config(m.id, &cfg)
+	}
+	n, err := New(cfg)
+	require.NoError(t, err)
+	n.OnRole(func(c RoleChange) {
+		m.mu.Lock()
+		m.roles = append(m.roles, c)
+		m.mu.Unlock()
+	})
+	if o.node != nil {
+		o.node(m.id, n)
+	}
+	if err := n.Start(t.Context()); err != nil {
+		return errors.Join(err, st.Close())
+	}
+	m.store, m.node = st, n
+	m.current.Store(n)
+	return nil
+}
+
+func (m *member) running() bool { return m.node != nil }
+
+// crash ends the member without a word to the others.
+func (m *member) crash() {
+	if m.node == nil {
+		return
+	}
+	m.current.Store(nil)
+	m.node.halt()
+	_ = m.store.Close()
+	m.node = nil
+}
+
+// stop ends the member gracefully.
+func (m *member) stop() {
+	require.NoError(m.group.t, m.node.Close())
+	m.current.Store(nil)
+	require.NoError(m.group.t, m.store.Close())
+	m.node = nil
+}
+
+func (g *group) leader() *member {
+	g.t.Helper()
+	return g.leaderAmong(g.members...)
+}
+
+func (g *group) leaderAmong(members ...*member) *member {
+	g.t.Helper()
+	var found *member
+	require.Eventually(g.t, func() bool {
+		for _, m := range members {
+			if m.running() && m.node.Status().Ready {
+				found = m
+				return true
+			}
+		}
+		return false
+	}, 20*time.Second, 2*time.Millisecond, "no leader")
+	return found
+}
+
+func (g *group) followers() (leader *member, rest []*member) {
+	g.t.Helper()
+	leader = g.leader()
+	for _, m := range g.members {
+		if m != leader {
+			rest = append(rest, m)
+		}
+	}
+	return leader, rest
+}
+
+// settle waits until all running members have applied everything the leader
+// has.
+func (g *group) settle() {
+	g.t.Helper()
+	require.Eventually(g.t, func() bool {
+		l := g.leader()
+		last := l.node.raft.LastIndex()
+		for _, m := range g.members {
+			if !m.running() {
+				continue
+			}
+			s := m.node.Status()
+			if m.node.raft.LastIndex() != last || s.AppliedIndex < last || m.store.AppliedIndex() != l.store.AppliedIndex() {
+				return false
+			}
+		}
+		return l.node.Status().Ready
+	}, 30*time.Second, 5*time.Millisecond, "members did not settle")
+}
+
+const testTopic = "T"
+
+var testHost = netip.MustParseAddrPort("127.0.0.1:10911")
+
+// proposal is one message with an id as body.
+func (m *member) proposal(t testing.TB, queue int32, id uint64, body int, done func(*Proposal)) *Proposal {
+	t.Helper()
+	b := make([]byte, max(body, 8))
+	binary.BigEndian.PutUint64(b, id)
+	msg := message.Message{
+		Topic: testTopic, QueueID: queue, BornHost: testHost, StoreHost: testHost,
+		BornTimestamp: 1, Body: b,
+	}
+	data, err := msg.AppendStored(nil)
+	require.NoError(t, err)
+	return &Proposal{
+		Data:    data,
+		Stamps:  []int32{int32(message.StoreTimestampPos(data))},
+		Records: 1,
+		Done:    done,
+	}
+}
+
+func command(id uint64) []byte {
+	return store.AppendCommand(nil, 1, binary.BigEndian.AppendUint64(nil, id))
+}
+
+// drain reads all messages of a queue: the ids by offset.
+func (m *member) drain(queue int32) []uint64 {
+	t := m.group.t
+	t.Helper()
+	minOff, maxOff := m.store.QueueRange(testTopic, queue)
+	require.Zero(t, minOff)
+	var ids []uint64
+	for off := minOff; off < maxOff; {
+		res := m.store.Get(store.GetRequest{Topic: testTopic, QueueID: queue, Offset: off, MaxMessages: 1000, MaxBytes: 1 << 20})
+		require.Equal(t, store.Found, res.Status, "%v", res.Err)
+		for rest := res.Messages; len(rest) > 0; {
+			rec, err := message.ParseStored(rest)
+			require.NoError(t, err)
+			require.EqualValues(t, len(ids), rec.QueueOffset())
+			require.NotZero(t, rec.StoreTimestamp(), "the collector stamps the store time")
+			ids = append(ids, binary.BigEndian.Uint64(rec.Body()))
+			rest = rest[rec.Size():]
+		}
+		off = res.Next
+	}
+	return ids
+}
+
+// segments returns what is in the segment files, by name and up to the end of
+// the log.
+func (m *member) segments() map[string]string {
+	t := m.group.t
+	t.Helper()
+	dir := filepath.Join(m.storeDir(), "commitlog")
+	names, err := m.fs.ReadDir(dir)
+	require.NoError(t, err)
+	end := m.store.Log().MaxOffset()
+	files := map[string]string{}
+	for _, name := range names {
+		base, err := strconv.ParseInt(name, 10, 64)
+		if err != nil || base >= end || len(name) != 20 {
+			continue
+		}
+		f, err := m.fs.OpenFile(filepath.Join(dir, name), os.O_RDONLY, 0)
+		require.NoError(t, err)
+		size, err := f.Size()
+		require.NoError(t, err)
+		b := make([]byte, min(size, end-base))
+		_, err = f.ReadAt(b, 0)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		files[name] = string(b)
+	}
+	return files
+}
+
+// requireSameBytes compares the segment files of all running members.
+func (g *group) requireSameBytes() {
+	g.t.Helper()
+	var first *member
+	var want map[string]string
+	for _, m := range g.members {
+		if !m.running() {
+			continue
+		}
+		got := m.segments()
+		if first == nil {
+			first, want = m, got
+			require.NotEmpty(g.t, want)
+			continue
+		}
+		require.Equal(g.t, first.store.Log().MaxOffset(), m.store.Log().MaxOffset())
+		require.Len(g.t, got, len(want))
+		for name, b := range want {
+			require.True(g.t, b == got[name], "segment %s differs between %s and %s", name, first.id, m.id)
+		}
+	}
+}
+
+// history records what senders were told.
+type history struct {
+	mu      sync.Mutex
+	acked   map[uint64]store.Result
+	queues  map[uint64]int32
+	unknown map[uint64]bool
+	refused map[uint64]error
+	ends    map[uint64]int
+	next    atomic.Uint64
+}
+
+func newHistory() *history {
+	return &history{
+		acked: map[uint64]store.Result{}, queues: map[uint64]int32{},
+		unknown: map[uint64]bool{}, refused: map[uint64]error{}, ends: map[uint64]int{},
+	}
+}
+
+func (h *history) end(id uint64, queue int32, p *Proposal) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ends[id]++
+	h.queues[id] = queue
+	switch {
+	case p.Err == nil:
+		h.acked[id] = p.Results[0]
+	case errors.Is(p.Err, ErrUnknown):
+		h.unknown[id] = true
+	default:
+		h.refused[id] = p.Err
+	}
+}
+
+func (h *history) ackedCount() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.acked)
+}
+
+// load sends from several goroutines until stop is closed, each with a window
+// of outstanding messages, to whoever leads.
+func (g *group) load(h *history, senders, window, body int, stop <-chan struct{}) *sync.WaitGroup {
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			queue := int32(s % 4)
+			slots := make(chan struct{}, window)
+			for {
+				select {
+				case <-stop:
+					for range window { // every proposal must end
+						slots <- struct{}{}
+					}
+					return
+				case slots <- struct{}{}:
+				}
+				m := g.anyLeader()
+				if m == nil {
+					<-slots
+					select {
+					case <-stop:
+					case <-time.After(time.Millisecond): // there is no leader to wait for an event of
+					}
+					continue
+				}
+				id := h.next.Add(1)
+				m.Propose(g.members[0].proposal(g.t, queue, id, body, func(p *Proposal) {
+					h.end(id, queue, p)
+					<-slots
+				}))
+			}
+		})
+	}
+	return &wg
+}
+
+// anyLeader is read by senders while members crash and restart.
+func (g *group) anyLeader() *Node {
+	for _, m := range g.members {
+		if n := m.current.Load(); n != nil && n.ready.Load() {
+			return n
+		}
+	}
+	return nil
+}
+
+// check compares what senders were told with what each member has.
+func (h *history) check(g *group) {
+	t := g.t
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, n := range h.ends {
+		require.Equal(t, 1, n, "message %d ended %d times", id, n)
+	}
+	require.Len(t, h.ends, int(h.next.Load()), "every proposal ends")
+	taken := map[[2]int64]uint64{}
+	for id, r := range h.acked {
+		key := [2]int64{int64(h.queues[id]), int64(r.Queue)}
+		other, dup := taken[key]
+		require.False(t, dup, "messages %d and %d were both told offset %d of queue %d", id, other, r.Queue, h.queues[id])
+		taken[key] = id
+	}
+	var reference [4][]uint64
+	for i, m := range g.members {
+		seen := map[uint64]bool{}
+		for q := range int32(4) {
+			ids := m.drain(q)
+			if i == 0 {
+				reference[q] = ids
+			}
+			require.Equal(t, reference[q], ids, "queue %d of %s", q, m.id)
+			for off, id := range ids {
+				require.False(t, seen[id], "message %d is stored twice", id)
+				seen[id] = true
+				require.Equal(t, q, h.queues[id])
+				require.NotContains(t, h.refused, id, "a refused message is in the log")
+				if r, ok := h.acked[id]; ok {
+					require.EqualValues(t, off, r.Queue, "message %d was told another offset", id)
+				} else {
+					require.True(t, h.unknown[id])
+				}
+			}
+		}
+		for id := range h.acked {
+			require.True(t, seen[id], "message %d was acknowledged and is not on %s", id, m.id)
+		}
+	}
+}
+
+func logTo(out *logSink) func(string) hclog.Logger {
+	return func(id string) hclog.Logger {
+		return hclog.New(&hclog.LoggerOptions{Name: id, Output: out, Level: hclog.Info})
+	}
+}
+
+// faultyLogs fails appends of a follower while armed.
+type faultyLogs struct {
+	raft.LogStore
+	fail func() error
+}
+
+func (f *faultyLogs) StoreLogs(logs []*raft.Log) error {
+	if err := f.fail(); err != nil {
+		return err
+	}
+	return f.LogStore.StoreLogs(logs)
+}
+
+func countLines(s, part string) int { return strings.Count(s, part) }
