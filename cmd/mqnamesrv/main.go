@@ -1,6 +1,3 @@
-// Command mqnamesrv is the name server: brokers register with it, clients ask
-// it for routes. Exit codes: 0 stopped or printed, 1 failed, 2 bad option or
-// setting, 3 port in use.
 package main
 
 import (
