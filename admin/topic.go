@@ -133,3 +133,61 @@ func (c *Client) ConsumerOffset(ctx context.Context, addr, group, topic string, 
 	}
 	return h.Offset, true, nil
 }
+
+// QueueStats is one queue of a topic.
+type QueueStats struct {
+	Queue protocol.MessageQueue
+	protocol.TopicOffset
+}
+
+// AllTopicStats returns the offsets of a topic's queues on all its brokers, by
+// broker name and queue id.
+func (c *Client) AllTopicStats(ctx context.Context, topic string) ([]QueueStats, error) {
+	data, err := c.RouteData(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	var out []QueueStats
+	for _, b := range data.BrokerDatas {
+		addr, err := newRoute(topic, data).Any(b.BrokerName)
+		if err != nil {
+			return nil, err
+		}
+		table, err := c.TopicStats(ctx, addr, topic)
+		if err != nil {
+			return nil, err
+		}
+		for q, o := range table.Offsets {
+			out = append(out, QueueStats{q, o})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i].Queue, out[j].Queue
+		return a.BrokerName < b.BrokerName || a.BrokerName == b.BrokerName && a.QueueID < b.QueueID
+	})
+	return out, nil
+}
+
+// TopicConsumers returns a topic's cluster and the groups that consume it.
+func (c *Client) TopicConsumers(ctx context.Context, topic string) (cluster string, groups []string, err error) {
+	data, err := c.RouteData(ctx, topic)
+	if err != nil {
+		return "", nil, err
+	}
+	action := "list the consumer groups of topic " + topic
+	for _, b := range data.BrokerDatas {
+		cluster = b.Cluster
+		addr, err := newRoute(topic, data).Any(b.BrokerName)
+		if err != nil {
+			return cluster, nil, err
+		}
+		resp, err := c.call(ctx, addr, action, protocol.NewRequest(protocol.CodeQueryTopicConsumeByWho).SetField("topic", topic))
+		var list protocol.GroupList
+		if err := decode(resp, err, &list, action); err != nil {
+			return cluster, nil, err
+		}
+		groups = append(groups, list.Groups...)
+	}
+	sort.Strings(groups)
+	return cluster, groups, nil
+}

@@ -311,3 +311,27 @@ func stopAll(nodes []node) []error {
 	wg.Wait()
 	return errs
 }
+
+// Spec returns what the cluster was made with.
+func (c *Cluster) Spec() Spec {
+	return Spec{Dir: c.Dir, BasePort: c.st.BasePort, Nodes: c.st.Nodes, Flush: c.st.Flush, BinDir: c.st.BinDir}
+}
+
+// Ended returns the ids of the processes that were started and are gone,
+// according to the state file, which other processes may have changed.
+func (c *Cluster) Ended() []string {
+	st, err := load(c.Dir)
+	if err != nil {
+		return nil
+	}
+	var ids []string
+	for _, n := range append([]node{st.Namesrv}, st.Brokers...) {
+		if !n.Alive() {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
+}
+
+// LogTail returns the last lines that a process printed.
+func (c *Cluster) LogTail(id string) string { return c.tail(id) }

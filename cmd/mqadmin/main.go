@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/cometmq/cometmq/admin"
+)
+
+// version is set when the binary is linked.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitFailed     = 1
+	exitNoNamesrv  = 2
+	exitDrillFound = 3
+)
+
+// errDrillFailed says that a drill was carried out and found a broken promise;
+// its report has been printed.
+var errDrillFailed = errors.New("the drill found a broken promise")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main without the process around it; it returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "mqadmin:", err)
+	switch {
+	case errors.Is(err, errDrillFailed):
+		return exitDrillFound
+	case errors.Is(err, admin.ErrNoNameServer):
+		return exitNoNamesrv
+	default:
+		return exitFailed
+	}
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cometmq/cometmq/admin"
+)
+
+// sendOptions are the flags of mqadmin send.
+type sendOptions struct {
+	file        string
+	tags, keys  string
+	queue       int32
+	outstanding int
+	output      string
+}
+
+func sendCommand(o *options) *cobra.Command {
+	var s sendOptions
+	cmd := &cobra.Command{
+		Use:   "send TOPIC [MESSAGE…]",
+		Short: "Send messages: the arguments, or a line per message from --file or standard input",
+		Long: `Send messages: the arguments, or a line per message from --file or standard input.
+
+A send that fails is retried with a fresh route for as long as --timeout allows,
+so a message can be stored twice when a leader dies. With --outstanding 1 the
+messages of a queue keep their order even then.`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	f := cmd.Flags()
+	f.StringVarP(&s.file, "file", "f", "", `file with a line per message ("-" is standard input)`)
+	f.StringVarP(&s.tags, "tags", "c", "", "tag of the messages")
+	f.StringVarP(&s.keys, "keys", "k", "", "keys of the messages, separated by spaces")
+	f.Int32VarP(&s.queue, "queue", "i", admin.AnyQueue, "queue to send to; -1 spreads over all")
+	f.IntVar(&s.outstanding, "outstanding", 64, "sends under way at a time")
+	outputFlag(cmd, &s.output)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if s.outstanding < 1 || s.outstanding > 1<<16 {
+			return fmt.Errorf("--outstanding %d is not allowed: 1 to %d", s.outstanding, 1<<16)
+		}
+		client, err := admin.New(admin.Config{NameServers: o.nameServers()})
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return s.run(cmd, client, o.timeout, args[0], args[1:])
+	}
+	return cmd
+}
+
+// sent is one message as printed with -o json.
+type sent struct {
+	Topic  string `json:"topic"`
+	Broker string `json:"broker"`
+	Queue  int32  `json:"queue"`
+	Offset int64  `json:"offset"`
+	MsgID  string `json:"msgId"`
+}
+
+// sentSummary is what -o json prints for a file or standard input.
+type sentSummary struct {
+	Topic   string `json:"topic"`
+	Sent    int    `json:"sent"`
+	TookMs  int64  `json:"tookMs"`
+	Retried int    `json:"retried"` // sends that needed more than one attempt
+}
+
+func (s *sendOptions) run(cmd *cobra.Command, client *admin.Client, timeout time.Duration, topic string, args []string) error {
+	lines, closeFile, err := s.source(cmd, args)
+	if err != nil {
+		return err
+	}
+	defer closeFile()
+	began := time.Now()
+	var results []admin.SendResult
+	sum := sentSummary{Topic: topic}
+	err = s.pump(cmd.Context(), client, timeout, topic, lines, func(r admin.SendResult) {
+		sum.Sent++
+		if r.Attempts > 1 {
+			sum.Retried++
+		}
+		if len(args) > 0 {
+			results = append(results, r)
+		}
+	})
+	sum.TookMs = time.Since(began).Milliseconds()
+	if err != nil {
+		return fmt.Errorf("%w (%d messages were acknowledged before)", err, sum.Sent)
+	}
+	w := cmd.OutOrStdout()
+	for _, r := range results {
+		if s.output == "json" {
+			err = printJSON(w, sent{topic, r.Broker, r.Queue, r.Offset, r.MsgID})
+		} else {
+			_, err = fmt.Fprintf(w, "%s  queue %d  offset %d  %s\n", r.Broker, r.Queue, r.Offset, r.MsgID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(args) > 0 {
+		return nil
+	}
+	if s.output == "json" {
+		return printJSON(w, sum)
+	}
+	_, err = fmt.Fprintf(w, "sent %d messages to topic %s in %.2f s\n", sum.Sent, topic, time.Since(began).Seconds())
+	return err
+}
+
+// source returns a function that yields one body after the other, io.EOF at the
+// end.
+func (s *sendOptions) source(cmd *cobra.Command, args []string) (next func() ([]byte, error), done func(), err error) {
+	if len(args) > 0 {
+		if s.file != "" {
+			return nil, nil, errors.New("give messages as arguments or by --file, not both")
+		}
+		return func() ([]byte, error) {
+			if len(args) == 0 {
+				return nil, io.EOF
+			}
+			body := []byte(args[0])
+			args = args[1:]
+			return body, nil
+		}, func() {}, nil
+	}
+	in, done := cmd.InOrStdin(), func() {}
+	if s.file != "" && s.file != "-" {
+		file, err := os.Open(s.file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read messages: %w", err)
+		}
+		in, done = file, func() { file.Close() }
+	}
+	r := bufio.NewReader(in)
+	return func() ([]byte, error) {
+		line, err := r.ReadBytes('\n')
+		if len(line) == 0 {
+			if err != nil && !errors.Is(err, io.EOF) {
+				err = fmt.Errorf("read messages: %w", err)
+			}
+			return nil, err
+		}
+		return bytes.TrimSuffix(line, []byte("\n")), nil
+	}, done, nil
+}
+
+// pump sends bodies in the order they come, a bounded number under way, and
+// hands every result to done, one at a time. It stops at the first failure.
+func (s *sendOptions) pump(ctx context.Context, client *admin.Client, timeout time.Duration, topic string, next func() ([]byte, error), done func(admin.SendResult)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	slots := make(chan struct{}, s.outstanding)
+	var wg sync.WaitGroup
+	var mu sync.Mutex // serialises done
+	finish := func(r admin.SendResult, err error) {
+		if err != nil {
+			cancel(err)
+		} else {
+			mu.Lock()
+			done(r)
+			mu.Unlock()
+		}
+		<-slots
+		wg.Done()
+	}
+	var failed error
+	for ctx.Err() == nil {
+		body, err := next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			failed = err
+			break
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			continue
+		}
+		wg.Add(1)
+		m := admin.Message{Topic: topic, Queue: s.queue, Body: body, Tags: s.tags, Keys: s.keys}
+		// The first attempt leaves in the order of the input; only a message that
+		// fails falls behind.
+		client.SendAsync(ctx, m, func(r admin.SendResult, err error) {
+			if err == nil {
+				r.Attempts = 1
+				finish(r, nil)
+				return
+			}
+			go func() {
+				sctx, stop := context.WithTimeout(ctx, timeout)
+				defer stop()
+				r, err := client.Send(sctx, m)
+				r.Attempts++
+				finish(r, err)
+			}()
+		})
+	}
+	wg.Wait()
+	if failed != nil {
+		return failed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
