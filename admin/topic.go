@@ -191,3 +191,8 @@ func (c *Client) TopicConsumers(ctx context.Context, topic string) (cluster stri
 	sort.Strings(groups)
 	return cluster, groups, nil
 }
+
+// CreateTopic creates an ordinary topic, to be read and written.
+func (c *Client) CreateTopic(ctx context.Context, addr, topic string, queues int32) error {
+	return c.PutTopic(ctx, addr, protocol.TopicConfig{TopicName: topic, ReadQueueNums: queues, WriteQueueNums: queues, Perm: permRead | permWrite})
+}

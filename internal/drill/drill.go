@@ -11,7 +11,6 @@ import (
 
 	"github.com/cometmq/cometmq/admin"
 	"github.com/cometmq/cometmq/internal/local"
-	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
 // Config says which drill to run on which cluster.
@@ -166,8 +165,7 @@ func createTopic(ctx context.Context, cluster *local.Cluster, client *admin.Clie
 	if err != nil {
 		return err
 	}
-	config := protocol.TopicConfig{TopicName: topic, ReadQueueNums: topicQueues, WriteQueueNums: topicQueues, Perm: 6}
-	if err := client.PutTopic(ctx, leader.Addr, config); err != nil {
+	if err := client.CreateTopic(ctx, leader.Addr, topic, topicQueues); err != nil {
 		return err
 	}
 	for {

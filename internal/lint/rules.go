@@ -29,10 +29,10 @@ var mayImport = map[string][]string{
 	"admin":              {"remoting", "remoting/protocol", "message"},
 
 	// Tools: processes on this machine, drills over them, load.
-	"internal/local":       {"admin"},
-	"internal/drill":       {"admin", "internal/local", "message", "remoting", "remoting/protocol"},
+	"internal/local":       {"admin", "internal/config"},
+	"internal/drill":       {"admin", "internal/local"},
 	"internal/testcluster": {"broker", "namesrv", "admin", "internal/vfs"},
-	"bench":                {"admin", "internal/local", "internal/drill", "message"},
+	"bench":                {"admin", "internal/local"},
 
 	"cmd/mqbroker":  {"broker", "internal/config", "internal/vfs"},
 	"cmd/mqnamesrv": {"namesrv", "internal/config"},

@@ -335,3 +335,12 @@ func (c *Cluster) Ended() []string {
 
 // LogTail returns the last lines that a process printed.
 func (c *Cluster) LogTail(id string) string { return c.tail(id) }
+
+// Members returns the ids of the group's members.
+func (c *Cluster) Members() []string {
+	var ids []string
+	for _, n := range c.snapshot()[1:] {
+		ids = append(ids, n.ID)
+	}
+	return ids
+}
