@@ -6,7 +6,7 @@
 //   - every package has a doc.go;
 //   - Go files are formatted;
 //   - tests do not sleep, or say why beside the sleep; nothing is skipped and no
-//     TODO is left behind;
+//     note to self is left behind;
 //   - no tracked file holds a path of somebody's machine or a registry host;
 //   - relative links in the documentation lead somewhere.
 //

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -54,6 +55,7 @@ func checkSyntax(name string, src []byte) []string {
 	}
 
 	test := strings.HasSuffix(name, "_test.go")
+	fakeTime := slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"testing/synctest"` })
 	ast.Inspect(file, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
@@ -66,7 +68,7 @@ func checkSyntax(name string, src []byte) []string {
 		x, _ := sel.X.(*ast.Ident)
 		switch {
 		case x == nil:
-		case test && x.Name == "time" && sel.Sel.Name == "Sleep" && !explained[fset.Position(n.Pos()).Line]:
+		case test && !fakeTime && x.Name == "time" && sel.Sel.Name == "Sleep" && !explained[fset.Position(n.Pos()).Line]:
 			at(n.Pos(), "time.Sleep in a test; wait for the condition (require.Eventually, a channel, testing/synctest), or say beside it why only time will do")
 		case test && x.Name == "t" && (sel.Sel.Name == "Skip" || sel.Sel.Name == "Skipf" || sel.Sel.Name == "SkipNow"):
 			at(n.Pos(), "a skipped test hides a failure; mend it or delete it")

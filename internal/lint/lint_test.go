@@ -82,6 +82,7 @@ func TestGoFiles(t *testing.T) {
 		{"note", "a.go", "package a\n\n// TO" + "DO: later.\n", "a.go:3: TO" + "DO"},
 		{"sleep", "a_test.go", "package a\n\nfunc f() {\n\ttime.Sleep(1)\n}\n", "a_test.go:4: time.Sleep"},
 		{"sleep with a reason", "a_test.go", "package a\n\nfunc f() {\n\t// The kernel tells nobody.\n\ttime.Sleep(1)\n}\n", ""},
+		{"sleep in fake time", "a_test.go", "package a\n\nimport \"testing/synctest\"\n\nfunc f() {\n\ttime.Sleep(1)\n}\n", ""},
 		{"sleep in code", "a.go", "package a\n\nfunc f() {\n\ttime.Sleep(1)\n}\n", ""},
 		{"skip", "a_test.go", "package a\n\nfunc f() {\n\tt.Skip()\n}\n", "hides a failure"},
 	} {

@@ -24,7 +24,8 @@ var mayImport = map[string][]string{
 	"broker/group":       {"message", "remoting/protocol"},
 	"broker/transaction": {"message", "remoting/protocol"},
 	"broker/delay":       {"message", "remoting/protocol"},
-	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/vfs", "message", "remoting", "remoting/protocol"},
+	"broker/filter":      {"message"},
+	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/config", "internal/vfs", "message", "remoting", "remoting/protocol"},
 	"namesrv":            {"remoting", "remoting/protocol", "internal/config", "internal/vfs"},
 	"admin":              {"remoting", "remoting/protocol", "message"},
 
