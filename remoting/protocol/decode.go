@@ -7,8 +7,9 @@ import (
 
 // Decode reads a frame, given without its four length bytes, into c. The fields
 // and the body alias frame, whose bytes are rewritten where a JSON string holds
-// escapes. Errors wrap ErrFrame, ErrHeader or ErrTooManyFields; after one the
-// connection cannot be trusted to be in step and should be closed.
+// escapes. Errors wrap ErrFrame or ErrHeader, after which the connection cannot be
+// trusted to be in step and should be closed, or ErrTooManyFields: then all but
+// Fields is valid, so that the request can be answered.
 func (c *Command) Decode(frame []byte, lim Limits) error {
 	lim = lim.withDefaults()
 	owned := c.frame
@@ -30,13 +31,29 @@ func (c *Command) Decode(frame []byte, lim Limits) error {
 		c.Body = body
 	}
 	c.Serialize = Serialize(word >> 24)
+	var err error
 	switch c.Serialize {
 	case SerializeJSON:
-		return c.decodeJSON(header, lim)
+		err = c.decodeJSON(header, lim)
 	case SerializeROCKETMQ:
-		return c.decodeBinary(header, lim)
+		err = c.decodeBinary(header, lim)
+	default:
+		err = fmt.Errorf("%w: unknown serialize type %d", ErrFrame, c.Serialize)
 	}
-	return fmt.Errorf("%w: unknown serialize type %d", ErrFrame, c.Serialize)
+	if err == nil && len(c.Fields) > lim.FieldsMax {
+		c.Fields = nil
+		err = fmt.Errorf("%w: the limit is %d", ErrTooManyFields, lim.FieldsMax)
+	}
+	return err
+}
+
+// addField collects a field. One more than allowed is kept as the mark that
+// there were too many; the header is read to its end for code and opaque.
+func (lim *Limits) addField(fields []Field, f Field) []Field {
+	if len(fields) <= lim.FieldsMax {
+		fields = append(fields, f)
+	}
+	return fields
 }
 
 // decodeJSON reads the JSON form of a header.
@@ -139,13 +156,9 @@ func (c *Command) decodeExtFields(s *scanner, lim Limits) error {
 		if !ok {
 			return headerError(s, "a value for field "+clip(key))
 		}
-		if value == nil {
-			continue
+		if value != nil {
+			fields = lim.addField(fields, Field{Key: key, Value: value})
 		}
-		if len(fields) >= lim.FieldsMax {
-			return fmt.Errorf("%w: more than %d", ErrTooManyFields, lim.FieldsMax)
-		}
-		fields = append(fields, Field{Key: key, Value: value})
 	}
 	c.Fields = fields
 	return nil
@@ -243,10 +256,7 @@ func (c *Command) decodeBinary(h []byte, lim Limits) error {
 		if !ok {
 			return fmt.Errorf("%w: field %d is longer than the field map", ErrHeader, len(fields))
 		}
-		if len(fields) >= lim.FieldsMax {
-			return fmt.Errorf("%w: more than %d", ErrTooManyFields, lim.FieldsMax)
-		}
-		fields = append(fields, f)
+		fields = lim.addField(fields, f)
 	}
 	c.Fields = fields
 	return nil
