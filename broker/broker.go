@@ -1,0 +1,383 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cometmq/cometmq/broker/delay"
+	"github.com/cometmq/cometmq/broker/group"
+	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/dledger"
+	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/vfs"
+	"github.com/cometmq/cometmq/remoting"
+	"github.com/cometmq/cometmq/store"
+)
+
+// Reasons for which a broker refuses to start, beside ErrUnknownSelf and the
+// *vfs.LockedError of a store in use.
+var (
+	// ErrPortInUse says that a port of the broker is taken. The text names it.
+	ErrPortInUse = errors.New("port in use")
+	// ErrOtherStore says that the store directory belongs to another cluster or
+	// group.
+	ErrOtherStore = store.ErrIdentity
+)
+
+// Options are what a broker needs besides its settings.
+type Options struct {
+	// Settings holds the validated configuration. Required.
+	Settings *config.Set[Config]
+	// Logger may be nil.
+	Logger hclog.Logger
+	// FS holds the store; nil is the real disk.
+	FS vfs.FS
+	// OpenKV replaces the store's metadata file, for tests on a memory disk.
+	OpenKV func(path string) (store.KVFile, error)
+	// Listener and RaftListener replace listenPort and the port in dLegerPeers,
+	// for tests. With Listener there is no VIP port.
+	Listener     net.Listener
+	RaftListener net.Listener
+	// Exit ends the process when this member can no longer be trusted: its disk
+	// hangs or failed. It is called from a goroutine of its own. Required.
+	Exit func(error)
+}
+
+// Broker is one member of a replica group.
+type Broker struct {
+	settings *config.Set[Config]
+	opts     Options
+	log      hclog.Logger
+	fs       vfs.FS
+
+	brokerName string
+	selfID     string
+	followerID int64
+	peers      []dledger.Peer
+	levels     delay.Levels
+	ip         netip.Addr     // brokerIP1
+	addr       netip.AddrPort // brokerIP1:listenPort, what clients dial
+
+	routes  map[int32]*route
+	stats   stats
+	sendOps sync.Pool // of *sendOp
+	meta    *metadata.State
+	store   *store.Store
+	node    *dledger.Node
+	clients *group.Clients
+	offsets *group.Offsets
+	delay   *delay.Scheduler
+
+	readers    *workers
+	held       *holdTable
+	forward    *forwarder
+	register   *registrar
+	server     *remoting.Server
+	vip        *remoting.Server
+	nsClient   *remoting.Client // to name servers
+	peerClient *remoting.Client // to the leader
+	pullClient *remoting.Client // to the leader, for pulls, whose answers take long
+
+	// leading and term are what requests look at; roleMu guards the newest news
+	// for the goroutine of runRoles.
+	leading  atomic.Bool
+	term     atomic.Uint64
+	roleMu   sync.Mutex
+	role     dledger.RoleChange
+	roleWake chan struct{}
+
+	waitMu  sync.Mutex
+	waiting int
+	closing bool
+	waiters sync.WaitGroup // requests that wait for the group
+
+	ctx        context.Context // the broker's life
+	cancel     context.CancelFunc
+	background sync.WaitGroup // runRoles, registrar, housekeeping
+	closeOnce  sync.Once
+	closeErr   error
+}
+
+// New checks the settings and makes what needs no file and no port.
+func New(opts Options) (*Broker, error) {
+	if opts.Settings == nil || opts.Exit == nil {
+		return nil, errors.New("broker: Options.Settings and Options.Exit are required")
+	}
+	if opts.Logger == nil {
+		opts.Logger = hclog.NewNullLogger()
+	}
+	if opts.FS == nil {
+		opts.FS = vfs.OS
+	}
+	cfg := opts.Settings.Current()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		settings: opts.Settings, opts: opts, log: opts.Logger.Named("broker"), fs: opts.FS,
+		brokerName: cfg.brokerName(), selfID: cfg.selfID(),
+		routes: routes(), roleWake: make(chan struct{}, 1),
+	}
+	b.stats.start = time.Now()
+	var err error
+	if b.peers, err = cfg.peers(); err != nil {
+		return nil, err
+	}
+	b.followerID = cfg.followerID(b.peers)
+	if b.levels, err = delay.ParseLevels(cfg.DelayLevels); err != nil {
+		return nil, err
+	}
+	if b.ip, err = cfg.advertisedIP(); err != nil {
+		return nil, err
+	}
+	b.meta = metadata.New(metadata.Config{
+		Cluster: cfg.ClusterName, BrokerName: b.brokerName,
+		AutoCreateTopic: cfg.AutoCreateTopic, ClusterTopic: cfg.ClusterTopic, BrokerTopic: cfg.BrokerTopic,
+		TraceTopic: cfg.TraceTopic,
+		DefaultTopicQueues: int32(cfg.DefaultQueues), DelayLevels: int32(len(b.levels)), Logger: b.log,
+	})
+	b.clients = group.NewClients(group.ClientsConfig{ExpireAfter: cfg.ClientExpiry, Notify: b.notifyConsumers, Logger: b.log})
+	b.held = newHoldTable(b.wakePull)
+	return b, nil
+}
+
+// cfg is the configuration at this moment.
+func (b *Broker) cfg() *Config { return b.settings.Current() }
+
+// name is what this member calls itself to people: broker-a/n0.
+func (b *Broker) name() string { return b.brokerName + "/" + b.selfID }
+
+// Addr is the address clients are told, valid after Start.
+func (b *Broker) Addr() netip.AddrPort { return b.addr }
+
+// Name is the broker's name in routes.
+func (b *Broker) Name() string { return b.brokerName }
+
+// Start opens ports and store and joins the group. It returns when this member
+// serves, which may be before the group has a leader; see WaitReady. A failed
+// Start leaves nothing open.
+func (b *Broker) Start(ctx context.Context) (err error) {
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			b.teardown()
+		}
+	}()
+	cfg := b.cfg()
+	// Ports first: the commonest mistake is a second broker on one machine, and
+	// it must not touch the first one's store.
+	main, vip, err := b.listen(cfg)
+	if err != nil {
+		return err
+	}
+	if err := b.openStore(cfg); err != nil {
+		closeAll(main, vip)
+		return err
+	}
+	if err := b.serve0(cfg, main, vip); err != nil {
+		return err
+	}
+	if err := b.node.Start(ctx); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%w: %w", ErrPortInUse, err)
+		}
+		return err
+	}
+	if err := b.offsets.Start(b.ctx); err != nil {
+		return err
+	}
+	b.background.Go(func() { b.runRoles(b.ctx) })
+	b.background.Go(func() { b.register.run(b.ctx) })
+	b.background.Go(func() { b.keepHouse(b.ctx) })
+	if err := b.server.Start(); err != nil {
+		return err
+	}
+	if b.vip != nil {
+		if err := b.vip.Start(); err != nil {
+			return err
+		}
+	}
+	b.register.kick()
+	return nil
+}
+
+func closeAll(listeners ...net.Listener) {
+	for _, l := range listeners {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}
+
+// listen opens the ports for clients.
+func (b *Broker) listen(cfg *Config) (main, vip net.Listener, err error) {
+	if main = b.opts.Listener; main == nil {
+		if main, err = listenOn(cfg.BindIP, cfg.ListenPort, "listenPort"); err != nil {
+			return nil, nil, err
+		}
+		if cfg.VIPChannel && cfg.ListenPort > 2 {
+			if vip, err = listenOn(cfg.BindIP, cfg.ListenPort-2, "the VIP port, listenPort minus 2; enableVipChannel=false does without"); err != nil {
+				closeAll(main)
+				return nil, nil, err
+			}
+		}
+	}
+	port := main.Addr().(*net.TCPAddr).Port
+	b.addr = netip.AddrPortFrom(b.ip, uint16(port))
+	return main, vip, nil
+}
+
+func listenOn(ip string, port int, key string) (net.Listener, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%w: port %d (%s) is taken by another process; stop it or choose another port", ErrPortInUse, port, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open port %d (%s): %w", port, key, err)
+	}
+	return l, nil
+}
+
+// openStore opens the store and makes the node over it.
+func (b *Broker) openStore(cfg *Config) error {
+	sync := cfg.FlushDisk == flushSync
+	var err error
+	b.store, err = store.Open(store.Config{
+		FS: b.fs, Dir: cfg.StoreRoot, Cluster: cfg.ClusterName, Group: cfg.group(), OpenKV: b.opts.OpenKV,
+		SegmentSize: cfg.SegmentSize, Sync: sync, FlushInterval: cfg.FlushInterval, Logger: b.opts.Logger.Named("store"),
+		Machine: b.meta, DelayTime: b.levels.Millis, OnArrival: b.arrived, OnFailure: b.opts.Exit,
+	})
+	if err != nil {
+		return err
+	}
+	// Raft's own small file is kept by bbolt, which knows the real disk only.
+	raftDir := filepath.Join(cfg.StoreRoot, "raft")
+	if err := os.MkdirAll(raftDir, 0o755); err != nil {
+		return fmt.Errorf("make the directory of the raft state: %w", err)
+	}
+	b.node, err = dledger.New(dledger.Config{
+		Cluster: cfg.ClusterName, Group: cfg.group(), SelfID: b.selfID, Peers: b.peers,
+		Bind: cfg.raftBind(), Listen: b.opts.RaftListener, Dir: raftDir, Store: b.store,
+		HeartbeatTimeout: cfg.RaftHeartbeatTimeout, ElectionTimeout: cfg.RaftElectionTimeout, LeaderLeaseTimeout: cfg.RaftLeaderLeaseTimeout,
+		Sync: sync, EntriesInFlight: cfg.RaftEntriesInFlight, ProposalSizeMax: proposalMax(cfg.SegmentSize),
+		WatchdogTimeout: cfg.DiskWatchdog, Logger: b.opts.Logger, Exit: b.opts.Exit,
+	})
+	return err
+}
+
+// proposalMax is the largest proposal: a whole entry must fit a segment.
+func proposalMax(segment int64) int {
+	return int(min(int64(dledger.DefaultProposalSizeMax), segment/2))
+}
+
+// serve0 makes everything between the ports and the node. Nothing runs yet but
+// the reading workers.
+func (b *Broker) serve0(cfg *Config, main, vip net.Listener) error {
+	var err error
+	if b.server, err = remoting.NewServer(b.serverConfig(cfg, main, b.handle)); err != nil {
+		closeAll(main, vip)
+		return err
+	}
+	if vip != nil {
+		if b.vip, err = remoting.NewServer(b.serverConfig(cfg, vip, b.handleVIP)); err != nil {
+			closeAll(main, vip)
+			return err
+		}
+	}
+	b.offsets, err = group.NewOffsets(group.OffsetsConfig{
+		Proposer: offsetProposer{b.node}, FlushInterval: cfg.OffsetFlushInterval, Logger: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.delay, err = delay.New(delay.Config{
+		Log: newDelayLog(b, len(b.levels)), Levels: b.levels, StoreHost: b.addr, Deliverable: b.deliverable, Logger: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.nsClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log})
+	b.peerClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: forwardTimeout})
+	b.pullClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: holdMax + forwardTimeout})
+	b.register = newRegistrar(b, b.nsClient)
+	b.forward = newForwarder(b, b.peerClient, b.pullClient)
+	b.readers = newWorkers(4 + 4*runtime.GOMAXPROCS(0))
+	b.node.OnRole(b.roleChanged)
+	return nil
+}
+
+func (b *Broker) serverConfig(cfg *Config, l net.Listener, h remoting.Handler) remoting.ServerConfig {
+	return remoting.ServerConfig{
+		Listener: l, Name: "mqbroker " + b.name(), Handler: h, OnClose: b.connClosed, Logger: b.log,
+		MaxConns: cfg.ConnectionsMax, MaxInFlight: cfg.InFlightMax, IdleTimeout: cfg.ChannelIdle,
+	}
+}
+
+// connClosed forgets everything that was bound to a connection.
+func (b *Broker) connClosed(c *remoting.Conn) {
+	b.held.dropConn(c.ID())
+	b.clients.ConnClosed(c)
+}
+
+// keepHouse does what is done every ten seconds.
+func (b *Broker) keepHouse(ctx context.Context) {
+	tick := time.NewTicker(statInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			b.stats.sample(now)
+			for _, c := range b.clients.Expire() {
+				if conn, ok := c.(*remoting.Conn); ok {
+					conn.Close()
+				}
+			}
+		}
+	}
+}
+
+// readyPoll is how often WaitReady looks.
+const readyPoll = 5 * time.Millisecond
+
+// WaitReady returns when the group has a leader that this member knows how to
+// reach (or is) and the name servers were told, whether they could be reached
+// or not.
+func (b *Broker) WaitReady(ctx context.Context) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		_, known := b.leaderAddr()
+		if b.leading.Load() || known {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a leader of group %s: %w", b.cfg().group(), ctx.Err())
+		}
+	}
+	b.register.waitRound(ctx)
+	return ctx.Err()
+}
+
+// Status describes this member's place in its group.
+func (b *Broker) Status() dledger.Status { return b.node.Status() }
+
+func (b *Broker) haAddr() string {
+	return netip.AddrPortFrom(b.addr.Addr(), b.addr.Port()+1).String()
+}

@@ -1,0 +1,182 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cometmq/cometmq/broker/group"
+	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/dledger"
+	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/remoting/protocol"
+)
+
+// handleHeartbeat serves HEART_BEAT: it registers the connection in its groups
+// and sees to it that each consumer group and its retry topic exist before the
+// answer, because the client looks for the topic's route right afterwards.
+//
+// Every member keeps its own table of live clients, from the heartbeats that
+// clients send to every address of the route. Only the leader creates groups; a
+// follower registers the client and leaves the rest to the heartbeat that the
+// leader gets.
+func (b *Broker) handleHeartbeat(ctx context.Context, r request) (*protocol.Response, error) {
+	var hb protocol.HeartbeatData
+	if len(r.cmd.Body) == 0 {
+		return nil, refuse(protocol.StatusSystemError, "heartbeat without a body")
+	}
+	if err := hb.Decode(r.cmd.Body); err != nil {
+		return nil, err
+	}
+	if err := b.createGroups(ctx, &hb); err != nil {
+		return nil, err
+	}
+	if err := b.clients.Heartbeat(r.call.Conn(), r.call.Language(), r.call.Version(), &hb); err != nil {
+		return nil, err
+	}
+	return success()
+}
+
+// createGroups makes the missing groups and retry topics of a heartbeat in one
+// proposal. Groups that may not be created are passed over: their pulls are
+// refused with the proper code.
+func (b *Broker) createGroups(ctx context.Context, hb *protocol.HeartbeatData) error {
+	if !b.leading.Load() {
+		return nil
+	}
+	var plan proposalPlan
+	for i := range hb.Consumers {
+		c := &hb.Consumers[i]
+		cfg, err := b.groupForWrite(c.GroupName, &plan)
+		if err != nil || cfg.RetryQueueNums <= 0 {
+			continue
+		}
+		name := message.RetryTopic(c.GroupName)
+		if _, ok := b.meta.Topic(name); ok || message.ValidTopic(name) != nil {
+			continue
+		}
+		topic := readWriteTopic(name, cfg.RetryQueueNums)
+		if c.UnitMode {
+			topic.TopicSysFlag = topicFlagUnitSub
+		}
+		plan.command(metadata.AppendPutTopic(plan.data, topic, metadata.IfAbsent))
+		plan.topics = true
+	}
+	if plan.records == 0 {
+		return nil
+	}
+	_, err := b.carryOut(ctx, &plan)
+	if errors.Is(err, dledger.ErrNotLeader) || errors.Is(err, dledger.ErrUnknown) {
+		// The next leader gets a heartbeat of its own.
+		return nil
+	}
+	if err == nil && plan.topics {
+		b.register.waitRound(ctx)
+	}
+	return err
+}
+
+// topicFlagUnitSub is RocketMQ's TopicSysFlag bit of a unit subscription.
+const topicFlagUnitSub = 2
+
+// handleUnregister serves UNREGISTER_CLIENT.
+func (b *Broker) handleUnregister(_ context.Context, r request) (*protocol.Response, error) {
+	b.clients.Unregister(r.call.Conn(), r.cmd.Str("producerGroup"), r.cmd.Str("consumerGroup"))
+	return &protocol.Response{Code: protocol.StatusSuccess, Header: protocol.EmptyHeader{}}, nil
+}
+
+// handleConsumerList serves GET_CONSUMER_LIST_BY_GROUP. It answers from this
+// member's own table: the asker has just sent its heartbeat here, and must find
+// itself in the list or it gets no queues.
+func (b *Broker) handleConsumerList(_ context.Context, r request) (*protocol.Response, error) {
+	f := r.cmd.Required()
+	name := f.Str("consumerGroup")
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	ids := b.clients.ConsumerIDs(name)
+	if len(ids) == 0 {
+		return nil, refuse(protocol.StatusSystemError, "no consumer for this group, %s", name)
+	}
+	return withBody(protocol.Encode(&protocol.ConsumerList{IDs: ids}), nil)
+}
+
+// handleCheckClient serves CHECK_CLIENT_CONFIG, which consumers with a
+// selector send before they start.
+func (b *Broker) handleCheckClient(_ context.Context, r request) (*protocol.Response, error) {
+	var q protocol.CheckClientRequest
+	if err := q.Decode(r.cmd.Body); err != nil {
+		return nil, err
+	}
+	if t := q.Subscription.ExpressionType; t != "" && t != protocol.ExpressionTag {
+		return nil, errNoSQL
+	}
+	return success()
+}
+
+// handleConsumerConnections serves GET_CONSUMER_CONNECTION_LIST.
+func (b *Broker) handleConsumerConnections(_ context.Context, r request) (*protocol.Response, error) {
+	name := r.cmd.Str("consumerGroup")
+	info, ok := b.clients.ConsumerInfo(name)
+	if !ok {
+		return nil, refuse(protocol.StatusConsumerNotOnline, "the consumer group[%s] not online", name)
+	}
+	body := protocol.ConsumerConnection{
+		Connections:      connections(b.clients.Consumers(name)),
+		Subscriptions:    map[string]*protocol.SubscriptionData{},
+		ConsumeType:      info.ConsumeType,
+		MessageModel:     info.MessageModel,
+		ConsumeFromWhere: info.ConsumeFromWhere,
+	}
+	for topic, sub := range b.clients.Subscriptions(name) {
+		body.Subscriptions[topic] = &sub.Data
+	}
+	return withBody(protocol.Encode(&body), nil)
+}
+
+// handleProducerConnections serves GET_PRODUCER_CONNECTION_LIST.
+func (b *Broker) handleProducerConnections(_ context.Context, r request) (*protocol.Response, error) {
+	name := r.cmd.Str("producerGroup")
+	producers := b.clients.Producers(name)
+	if len(producers) == 0 {
+		return nil, refuse(protocol.StatusSystemError, "the producer group[%s] not exist", name)
+	}
+	return withBody(protocol.Encode(&protocol.ProducerConnection{Connections: connections(producers)}), nil)
+}
+
+func connections(clients []group.Client) []protocol.Connection {
+	out := make([]protocol.Connection, len(clients))
+	for i, c := range clients {
+		out[i] = protocol.Connection{
+			ClientID: c.ID, ClientAddr: unmapped(c.Conn.RemoteAddr()).String(), Language: c.Language.String(), Version: c.Version,
+		}
+	}
+	return out
+}
+
+// oneway is what a member's connection can do beyond being known.
+type oneway interface {
+	Oneway(*protocol.Command) error
+}
+
+// notifyConsumers sends NOTIFY_CONSUMER_IDS_CHANGED to all members of a group.
+// It runs inside the heartbeat that changed the group, so that the notice
+// leaves before the heartbeat's answer; clients rebalance on it at once instead
+// of after up to 20 s.
+func (b *Broker) notifyConsumers(name string, conns []group.Conn) {
+	if !b.cfg().NotifyConsumers {
+		return
+	}
+	if cfg, ok := b.meta.Group(name); ok && !cfg.NotifyConsumerIDsChangedEnable {
+		return
+	}
+	for _, c := range conns {
+		conn, ok := c.(oneway)
+		if !ok {
+			continue
+		}
+		req := protocol.NewRequest(protocol.CodeNotifyConsumerIDsChanged).SetField("consumerGroup", name)
+		if err := conn.Oneway(req); err != nil {
+			b.log.Debug("notice not sent", "group", name, "addr", c.RemoteAddr(), "error", err)
+		}
+	}
+}

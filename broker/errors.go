@@ -1,0 +1,77 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cometmq/cometmq/broker/group"
+	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/dledger"
+	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/remoting/protocol"
+)
+
+// refusal is an answer other than success that a handler decided on. It is the
+// one kind of error whose code does not follow from where it came from.
+type refusal struct {
+	code   int32
+	remark string
+}
+
+func (r *refusal) Error() string { return r.remark }
+
+// refuse returns a refusal with the given status and remark.
+func refuse(code int32, format string, args ...any) error {
+	return &refusal{code: code, remark: fmt.Sprintf(format, args...)}
+}
+
+// remarkIllegal is what RocketMQ says of a message that its store refuses.
+const remarkIllegal = "the message is illegal, maybe msg body or properties length not matched. " +
+	"msg body length limit %dB, msg properties length limit 32KB."
+
+// answerOf turns an error into the status and remark for the client. It is the
+// only place that does. Three groups matter to clients:
+//
+//   - StatusServiceNotAvailable: nothing was stored; producers retry.
+//   - StatusSystemError with "outcome unknown": it may have been stored;
+//     producers retry too and may store it twice. A FLUSH_… status would tell
+//     them it is stored, which nobody knows.
+//   - StatusSystemBusy: a bound was reached, and the remark names it.
+func (b *Broker) answerOf(err error) (int32, string) {
+	var r *refusal
+	switch {
+	case errors.As(err, &r):
+		return r.code, r.remark
+	case errors.Is(err, dledger.ErrBusy):
+		return protocol.StatusSystemBusy, "[OVERLOAD]system busy, start flow control for a while: " + err.Error()
+	case errors.Is(err, dledger.ErrUnknown):
+		return protocol.StatusSystemError, "outcome unknown: this broker lost the leadership before a majority answered; " +
+			"the request may or may not have been carried out. " + b.whoLeads()
+	case errors.Is(err, dledger.ErrNotLeader):
+		return protocol.StatusServiceNotAvailable, "service not available now. " + b.whoLeads()
+	case errors.Is(err, dledger.ErrClosed):
+		return protocol.StatusServiceNotAvailable, "service not available now. " + b.name() + " is stopping"
+	case errors.Is(err, dledger.ErrTooLarge),
+		errors.Is(err, message.ErrTopicLength),
+		errors.Is(err, message.ErrPropertiesLength):
+		return protocol.StatusMessageIllegal, fmt.Sprintf(remarkIllegal, b.cfg().MaxMessageSize)
+	case errors.Is(err, metadata.ErrFull), errors.Is(err, group.ErrTooMany), errors.Is(err, group.ErrOffsetsFull):
+		return protocol.StatusSystemBusy, "[OVERLOAD]" + err.Error()
+	default:
+		return protocol.StatusSystemError, err.Error()
+	}
+}
+
+// whoLeads says in one sentence what this member is and who leads the group.
+func (b *Broker) whoLeads() string {
+	st := b.node.Status()
+	self := fmt.Sprintf("%s is a %s (term %d)", b.name(), st.Role, st.Term)
+	switch m, ok := b.meta.Member(st.LeaderID); {
+	case st.LeaderID == "":
+		return self + "; the group has no leader at the moment"
+	case ok:
+		return fmt.Sprintf("%s; leader is %s at %s", self, st.LeaderID, m.Addr)
+	default:
+		return fmt.Sprintf("%s; leader is %s", self, st.LeaderID)
+	}
+}

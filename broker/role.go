@@ -1,0 +1,74 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/dledger"
+)
+
+// roleChanged is called by the node, in order, when this member becomes the
+// ready leader or stops to lead. What must hold before the next request is done
+// here; the rest, which may wait, on the goroutine of runRoles.
+func (b *Broker) roleChanged(c dledger.RoleChange) {
+	if c.Leader {
+		// Offsets committed in an earlier time as leader are history; the log
+		// has what counts.
+		b.offsets.Drop("leadership gained")
+		b.term.Store(c.Term)
+		b.leading.Store(true)
+	} else {
+		b.leading.Store(false)
+		b.term.Store(c.Term)
+		b.offsets.Drop("leadership lost")
+	}
+	b.roleMu.Lock()
+	b.role = c
+	b.roleMu.Unlock()
+	select {
+	case b.roleWake <- struct{}{}:
+	default:
+	}
+}
+
+// runRoles acts on role changes. It looks at the newest one only: a leadership
+// that is over before it was acted on leaves nothing to undo.
+func (b *Broker) runRoles(ctx context.Context) {
+	var last dledger.RoleChange
+	for {
+		select {
+		case <-ctx.Done():
+			b.stopLeading()
+			return
+		case <-b.roleWake:
+		}
+		b.roleMu.Lock()
+		now := b.role
+		b.roleMu.Unlock()
+		if last.Leader && (!now.Leader || now.Term != last.Term) {
+			b.stopLeading()
+		}
+		if now.Leader && (!last.Leader || now.Term != last.Term) {
+			b.startLeading(now)
+		}
+		if now.Leader != last.Leader {
+			b.register.kick()
+		}
+		b.log.Info("role", "leader", now.Leader, "term", now.Term, "leader-id", now.LeaderID)
+		last = now
+	}
+}
+
+// startLeading announces this member to the others, who forward to the address
+// they find there, and starts what only a leader does.
+func (b *Broker) startLeading(c dledger.RoleChange) {
+	b.proposeAsync(metadata.AppendAnnounce(nil, metadata.Member{ID: b.selfID, Addr: b.addr.String(), Term: c.Term}), 1)
+	b.delay.Start(b.ctx)
+}
+
+// stopLeading stops what only a leader does and lets waiting pulls go: their
+// clients pull again and are forwarded.
+func (b *Broker) stopLeading() {
+	b.delay.Stop()
+	b.held.releaseAll(false)
+}

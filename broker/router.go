@@ -1,0 +1,250 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/cometmq/cometmq/dledger"
+	"github.com/cometmq/cometmq/remoting"
+	"github.com/cometmq/cometmq/remoting/protocol"
+)
+
+// request is one client request on its way through the broker. Whoever answers
+// it calls finish, once.
+type request struct {
+	call remoting.Call
+	cmd  *protocol.Command
+}
+
+// reply answers the request and gives its frame back.
+func (r request) reply(resp *protocol.Response) {
+	r.call.Reply(resp)
+	r.cmd.Release()
+}
+
+// forwarded reports whether another member of the group sent the request on.
+// Such a request is never sent on again.
+func (r request) forwarded() bool {
+	_, ok := r.cmd.Field(fieldForwarded)
+	return ok
+}
+
+// clientAddr is the address of the client: the peer of the connection, or what
+// the forwarding member saw.
+func (r request) clientAddr() netip.AddrPort {
+	if v, ok := r.cmd.Field(fieldForwarded); ok {
+		if a, err := netip.ParseAddrPort(string(v)); err == nil {
+			return a
+		}
+	}
+	return unmapped(r.call.Conn().RemoteAddr())
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// route says how a request code is served. Exactly one of inline, read and
+// answer is set.
+type route struct {
+	// leader: only the ready leader may serve it; other members send it on.
+	leader bool
+	// retry: carrying it out twice does no harm, so a forwarding member may
+	// send it again after losing the connection to the leader.
+	retry bool
+	// notVIP: not served on the second port, as in RocketMQ.
+	notVIP bool
+
+	// inline runs on the goroutine that reads the connection. It must not
+	// block, and it answers by itself.
+	inline func(b *Broker, r request)
+	// read runs on a reading worker: it may wait for the disk.
+	read func(b *Broker, r request)
+	// answer runs on a goroutine of its own: it may wait for the group.
+	answer func(b *Broker, ctx context.Context, r request) (*protocol.Response, error)
+}
+
+// routes is the table of all request codes. A code that is missing is answered
+// with StatusRequestCodeNotSupported.
+func routes() map[int32]*route {
+	send := &route{leader: true, inline: (*Broker).handleSend}
+	pull := &route{leader: true, retry: true, notVIP: true, read: (*Broker).handlePull}
+	return map[int32]*route{
+		protocol.CodeSendMessage:      send,
+		protocol.CodeSendMessageV2:    send,
+		protocol.CodeSendBatchMessage: send,
+		protocol.CodePullMessage:      pull,
+		protocol.CodeLitePullMessage:  pull,
+
+		protocol.CodeConsumerSendMsgBack: {leader: true, answer: (*Broker).handleSendBack},
+
+		protocol.CodeHeartBeat:              {answer: (*Broker).handleHeartbeat},
+		protocol.CodeUnregisterClient:       {answer: (*Broker).handleUnregister},
+		protocol.CodeGetConsumerListByGroup: {answer: (*Broker).handleConsumerList},
+		protocol.CodeCheckClientConfig:      {answer: (*Broker).handleCheckClient},
+
+		protocol.CodeQueryConsumerOffset:     {leader: true, retry: true, answer: (*Broker).handleQueryOffset},
+		protocol.CodeUpdateConsumerOffset:    {leader: true, retry: true, inline: (*Broker).handleUpdateOffset},
+		protocol.CodeGetMaxOffset:            {leader: true, retry: true, read: (*Broker).handleMaxOffset},
+		protocol.CodeGetMinOffset:            {leader: true, retry: true, read: (*Broker).handleMinOffset},
+		protocol.CodeSearchOffsetByTimestamp: {leader: true, retry: true, read: (*Broker).handleSearchOffset},
+		protocol.CodeGetEarliestMsgStoreTime: {leader: true, retry: true, read: (*Broker).handleEarliestTime},
+
+		protocol.CodeLockBatchMQ:   {leader: true, retry: true, answer: (*Broker).handleLock},
+		protocol.CodeUnlockBatchMQ: {leader: true, retry: true, answer: (*Broker).handleUnlock},
+
+		protocol.CodeUpdateAndCreateTopic:    {leader: true, retry: true, answer: (*Broker).handlePutTopic},
+		protocol.CodeDeleteTopicInBroker:     {leader: true, retry: true, answer: (*Broker).handleDeleteTopic},
+		protocol.CodeUpdateAndCreateSubGroup: {leader: true, retry: true, answer: (*Broker).handlePutGroup},
+		protocol.CodeDeleteSubGroup:          {leader: true, retry: true, answer: (*Broker).handleDeleteGroup},
+
+		protocol.CodeGetAllTopicConfig:         {answer: (*Broker).handleAllTopics},
+		protocol.CodeGetTopicConfig:            {answer: (*Broker).handleTopicConfig},
+		protocol.CodeGetAllSubGroupConfig:      {answer: (*Broker).handleAllGroups},
+		protocol.CodeGetSubGroupConfig:         {answer: (*Broker).handleGroupConfig},
+		protocol.CodeGetSystemTopicListFromBrk: {answer: (*Broker).handleSystemTopics},
+		protocol.CodeGetTopicStatsInfo:         {leader: true, retry: true, answer: (*Broker).handleTopicStats},
+		protocol.CodeGetConsumerConnectionList: {answer: (*Broker).handleConsumerConnections},
+		protocol.CodeGetProducerConnectionList: {answer: (*Broker).handleProducerConnections},
+		protocol.CodeGetBrokerRuntimeInfo:      {answer: (*Broker).handleRuntimeInfo},
+		protocol.CodeGetBrokerConfig:           {answer: (*Broker).handleGetConfig},
+
+		protocol.CodeViewMessageByID: {read: (*Broker).handleViewMessage},
+	}
+}
+
+// handle is where every request of the main port enters, on the goroutine that
+// reads its connection.
+func (b *Broker) handle(call remoting.Call, cmd *protocol.Command) {
+	b.dispatch(request{call, cmd}, b.routes[cmd.Code])
+}
+
+// handleVIP is handle for the second port.
+func (b *Broker) handleVIP(call remoting.Call, cmd *protocol.Command) {
+	rt := b.routes[cmd.Code]
+	if rt != nil && rt.notVIP {
+		rt = nil
+	}
+	b.dispatch(request{call, cmd}, rt)
+}
+
+func (b *Broker) dispatch(r request, rt *route) {
+	switch {
+	case rt == nil:
+		b.fail(r, refuse(protocol.StatusRequestCodeNotSupported, " request type %d not supported", r.cmd.Code))
+	case rt.leader && !b.leading.Load():
+		b.forward.take(r, rt)
+	default:
+		b.serve(r, rt)
+	}
+}
+
+// serve runs a request on this member.
+func (b *Broker) serve(r request, rt *route) {
+	switch {
+	case rt.inline != nil:
+		rt.inline(b, r)
+	case rt.read != nil:
+		limit := b.cfg().ReadQueueMax
+		if !b.readers.try(limit, func() { rt.read(b, r) }) {
+			b.fail(r, refuse(protocol.StatusSystemBusy,
+				"[OVERLOAD]system busy, start flow control for a while: %d requests wait to read (pullThreadPoolQueueCapacity)", limit))
+		}
+	default:
+		if !b.enter() {
+			b.fail(r, refuse(protocol.StatusSystemBusy,
+				"[OVERLOAD]system busy, start flow control for a while: %d requests wait for the group", waitersMax))
+			return
+		}
+		go func() {
+			defer b.leave()
+			b.answer(r, rt)
+		}()
+	}
+}
+
+// answer runs a waiting handler and writes what it returns.
+func (b *Broker) answer(r request, rt *route) {
+	ctx, cancel := context.WithTimeout(b.ctx, groupTimeout)
+	resp, err := rt.answer(b, ctx, r)
+	cancel()
+	if err != nil {
+		b.failed(r, rt, err)
+		return
+	}
+	r.reply(resp)
+}
+
+const (
+	// waitersMax bounds the requests that wait for the group at one time, each
+	// on a goroutine of its own. Sends and pulls are not among them.
+	waitersMax = 4096
+	// groupTimeout is how long one of them waits. It stays below the 3 s after
+	// which Java clients close the whole connection.
+	groupTimeout = 2500 * time.Millisecond
+)
+
+// enter counts one more waiting request, unless there are too many already.
+func (b *Broker) enter() bool {
+	b.waitMu.Lock()
+	defer b.waitMu.Unlock()
+	if b.closing || b.waiting >= waitersMax {
+		return false
+	}
+	b.waiting++
+	b.waiters.Add(1)
+	return true
+}
+
+func (b *Broker) leave() {
+	b.waitMu.Lock()
+	b.waiting--
+	b.waitMu.Unlock()
+	b.waiters.Done()
+}
+
+// failed answers a request of a route with an error, or hands it to the
+// forwarder when the error says that it never entered the log because this
+// member does not lead: the client need not notice a change of leader.
+func (b *Broker) failed(r request, rt *route, err error) {
+	notLeading := errors.Is(err, dledger.ErrNotLeader) || errors.Is(err, dledger.ErrClosed)
+	if rt.leader && notLeading || rt.retry && errors.Is(err, dledger.ErrUnknown) {
+		b.forward.take(r, rt)
+		return
+	}
+	b.fail(r, err)
+}
+
+// fail answers a request with the code and remark of an error.
+func (b *Broker) fail(r request, err error) {
+	code, remark := b.answerOf(err)
+	resp := protocol.Response{Code: code, Remark: remark, Header: b.failHeader(r.cmd.Code)}
+	r.reply(&resp)
+}
+
+// failHeader is the header of a refusal: producers read region and trace from
+// it without looking whether they are there, on errors too.
+func (b *Broker) failHeader(code int32) protocol.HeaderEncoder {
+	switch code {
+	case protocol.CodeSendMessage, protocol.CodeSendMessageV2, protocol.CodeSendBatchMessage:
+		return &protocol.SendResponseHeader{Region: b.cfg().RegionID, TraceOn: b.cfg().TraceOn}
+	case protocol.CodePullMessage, protocol.CodeLitePullMessage:
+		return protocol.EmptyHeader{}
+	}
+	return nil
+}
+
+// success is an answer without fields or body.
+func success() (*protocol.Response, error) {
+	return &protocol.Response{Code: protocol.StatusSuccess}, nil
+}
+
+// withBody is a successful answer that carries a body.
+func withBody(body []byte, err error) (*protocol.Response, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &protocol.Response{Code: protocol.StatusSuccess, Header: protocol.EmptyHeader{}, Body: body}, nil
+}

@@ -1,0 +1,402 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+
+	"github.com/cometmq/cometmq/broker/delay"
+	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/dledger"
+	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/remoting/protocol"
+)
+
+// sendOp is one send from its frame to its answer. It is pooled, because a
+// broker makes one for each message: building it costs the few copies that
+// encode the message and no allocation.
+//
+// Life: handleSend fills it on the connection's goroutine and proposes it; the
+// proposal's Done, on a goroutine of the node, answers the client and gives it
+// back. Nothing else refers to it.
+type sendOp struct {
+	b        *Broker
+	r        request
+	route    *route
+	proposal dledger.Proposal
+	head     protocol.SendHeader
+	msg      message.Message
+	props    []byte // property string as it will be stored
+	answer   protocol.SendResponseHeader
+	resp     protocol.Response
+	newTopic bool // the proposal begins with commands that create topics
+	queue    int32
+}
+
+// sendOpBytesMax is the capacity above which a used buffer is left to the
+// collector: one large batch must not stay in the pool for good.
+const sendOpBytesMax = 256 << 10
+
+// newSendOp takes an op from the pool.
+func (b *Broker) newSendOp(r request) *sendOp {
+	op, ok := b.sendOps.Get().(*sendOp)
+	if !ok {
+		op = &sendOp{b: b}
+		op.proposal.User = op
+		op.proposal.Done = sendDone
+	}
+	op.r, op.route = r, b.routes[r.cmd.Code]
+	return op
+}
+
+func (op *sendOp) recycle() {
+	p := &op.proposal
+	if cap(p.Data) > sendOpBytesMax || cap(op.props) > sendOpBytesMax {
+		return
+	}
+	id := op.answer.MsgID[:0]
+	op.r, op.route = request{}, nil
+	op.head, op.msg = protocol.SendHeader{}, message.Message{}
+	op.answer = protocol.SendResponseHeader{MsgID: id}
+	op.resp = protocol.Response{}
+	op.newTopic, op.props = false, op.props[:0]
+	p.Data, p.Stamps, p.Records, p.Results, p.Err = p.Data[:0], p.Stamps[:0], 0, nil, nil
+	op.b.sendOps.Put(op)
+}
+
+// handleSend serves SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE.
+func (b *Broker) handleSend(r request) {
+	op := b.newSendOp(r)
+	if err := op.build(); err != nil {
+		op.recycle()
+		b.fail(r, err)
+		return
+	}
+	b.node.Propose(&op.proposal)
+}
+
+// build checks the request in RocketMQ's order and encodes what it stores into
+// the proposal.
+func (op *sendOp) build() error {
+	b, h, cfg := op.b, &op.head, op.b.cfg()
+	if err := h.Decode(op.r.cmd); err != nil {
+		return err
+	}
+	topic, known := b.meta.TopicBytes(h.Topic)
+	if cfg.Permission&protocol.PermWrite == 0 && known && topic.Order {
+		return refuse(protocol.StatusNoPermission, "the broker[%s] sending message is forbidden", b.ip)
+	}
+	if !known {
+		// A topic of the table has a legal name; only others need the look.
+		if err := message.ValidTopic(string(h.Topic)); err != nil {
+			return err
+		}
+	}
+	if forbiddenTopic(h.Topic) {
+		return refuse(protocol.StatusNoPermission, "Sending message to topic[%s] is forbidden.", h.Topic)
+	}
+	if !known {
+		var err error
+		if topic, err = op.createTopic(); err != nil {
+			return err
+		}
+	}
+	if queues := max(topic.WriteQueueNums, topic.ReadQueueNums); h.QueueID >= queues {
+		return refuse(protocol.StatusSystemError, "request queueId[%d] is illegal, %s Producer: %s",
+			h.QueueID, topicText(topic), op.r.clientAddr())
+	}
+	if len(op.r.cmd.Body) > cfg.MaxMessageSize || len(h.Properties) > message.PropertiesBytesMax {
+		return refuse(protocol.StatusMessageIllegal, remarkIllegal, cfg.MaxMessageSize)
+	}
+	op.queue = h.QueueID
+	if op.queue < 0 {
+		op.queue = rand.Int32N(max(topic.WriteQueueNums, 1))
+	}
+	op.fill(topic)
+	if h.Batch {
+		return op.buildBatch()
+	}
+	return op.buildSingle(topic)
+}
+
+// fill sets what single messages and the items of a batch have in common.
+func (op *sendOp) fill(topic *protocol.TopicConfig) {
+	h := &op.head
+	op.msg = message.Message{
+		Topic:          topic.TopicName,
+		QueueID:        op.queue,
+		Flag:           h.Flag,
+		SysFlag:        h.SysFlag,
+		ReconsumeTimes: h.ReconsumeTimes,
+		BornTimestamp:  h.BornTimestamp,
+		BornHost:       op.r.clientAddr(),
+		StoreHost:      op.b.addr,
+		Body:           op.r.cmd.Body,
+	}
+	if topic.TopicFilterType == protocol.FilterMultiTag {
+		op.msg.SysFlag |= message.SysFlagMultiTags
+	}
+}
+
+// buildSingle applies what only single sends know: dead letters for retried
+// messages, transactions, delays.
+func (op *sendOp) buildSingle(topic *protocol.TopicConfig) error {
+	b := op.b
+	props, found := sendProperties(op.props[:0], op.head.Properties, b.cfg().ClusterName)
+	op.props = props
+	if strings.EqualFold(string(found.transaction), "true") {
+		return refuse(protocol.StatusNoPermission,
+			"the broker[%s] sending transaction message is forbidden: transactions are not supported yet", b.ip)
+	}
+	dead, err := op.deadLetter(topic)
+	if err != nil {
+		return err
+	}
+	if dead {
+		op.props = message.DeleteProperty(nil, op.props, message.PropertyDelayTimeLevel)
+	} else if err := op.delay(found.delay); err != nil {
+		return err
+	}
+	op.msg.Properties = op.props
+	return op.add()
+}
+
+// add appends the message to the proposal and says where the group time goes.
+func (op *sendOp) add() error {
+	p := &op.proposal
+	start := len(p.Data)
+	data, err := op.msg.AppendStored(p.Data)
+	if err != nil {
+		return err
+	}
+	p.Stamps = append(p.Stamps, int32(start+message.StoreTimestampPos(data[start:])))
+	p.Data = data
+	p.Records++
+	return nil
+}
+
+// buildBatch turns each item of the body into a record of its own. One
+// proposal is one Raft entry, so that a batch is stored whole or not at all.
+func (op *sendOp) buildBatch() error {
+	if message.IsRetryTopic(op.msg.Topic) || message.IsDLQTopic(op.msg.Topic) {
+		return refuse(protocol.StatusMessageIllegal, "batch request does not support retry group %s", op.msg.Topic)
+	}
+	outer := message.AppendProperties(nil, op.head.Properties)
+	outer = message.SetProperty(nil, outer, message.PropertyCluster, op.b.cfg().ClusterName)
+	err := message.EachBatchItem(op.r.cmd.Body, func(item message.BatchItem) error {
+		op.props = message.AppendProperties(append(op.props[:0], item.Properties...), outer)
+		op.msg.Flag, op.msg.Body, op.msg.Properties = item.Flag, item.Body, op.props
+		return op.add()
+	})
+	if err == nil && len(op.proposal.Stamps) == 0 {
+		err = refuse(protocol.StatusMessageIllegal, "the batch holds no message")
+	}
+	return err
+}
+
+// foundProperties are the values that decide what becomes of a send.
+type foundProperties struct{ delay, transaction []byte }
+
+// sendProperties appends the properties of a single send as they are stored:
+// WAIT is a word to the broker and goes, CLUSTER comes in, because the consumer
+// of a request answers to the cluster it names.
+func sendProperties(dst, props []byte, cluster string) ([]byte, foundProperties) {
+	var found foundProperties
+	message.EachProperty(props, func(k, v []byte) bool {
+		switch string(k) {
+		case message.PropertyWaitStoreMsgOK, message.PropertyCluster:
+			return true
+		case message.PropertyDelayTimeLevel:
+			found.delay = v
+		case message.PropertyTransactionPrepared:
+			found.transaction = v
+		}
+		dst = message.AppendProperty(dst, k, v)
+		return true
+	})
+	return message.AppendProperty(dst, message.PropertyCluster, cluster), found
+}
+
+// delay moves the message to the schedule topic when it asks for a level. The
+// queue of a level is its number minus one; where the message really belongs is
+// kept in its properties.
+func (op *sendOp) delay(text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	level, err := strconv.ParseInt(string(text), 10, 32)
+	if err != nil {
+		return refuse(protocol.StatusSystemError, "property DELAY=%.32q is not a number", text)
+	}
+	if level > 0 {
+		op.props = schedule(&op.msg, op.props, int(level), op.b.levels)
+	}
+	return nil
+}
+
+// schedule rewrites a message so that it waits for a delay level first, and
+// returns its new property string, which may be props grown.
+func schedule(m *message.Message, props []byte, level int, levels delay.Levels) []byte {
+	level = levels.Clamp(level)
+	props = dropProperty(props, message.PropertyRealTopic)
+	props = dropProperty(props, message.PropertyRealQueueID)
+	props = message.AppendProperty(props, message.PropertyRealTopic, m.Topic)
+	props = message.AppendProperty(props, message.PropertyRealQueueID, strconv.Itoa(int(m.QueueID)))
+	m.Topic, m.QueueID = message.TopicSchedule, int32(level-1)
+	return props
+}
+
+// dropProperty returns props without the named property, unchanged and without
+// a copy when it is not there, as it nearly always is.
+func dropProperty(props []byte, key string) []byte {
+	if _, ok := message.Property(props, key); !ok {
+		return props
+	}
+	return message.DeleteProperty(nil, props, key)
+}
+
+// deadLetter redirects a message that its consumer group gave up on: a send to
+// the group's retry topic that was consumed as often as the group allows.
+func (op *sendOp) deadLetter(topic *protocol.TopicConfig) (bool, error) {
+	group, ok := strings.CutPrefix(topic.TopicName, message.RetryPrefix)
+	if !ok {
+		return false, nil
+	}
+	cfg, ok := op.b.meta.Group(group)
+	if !ok {
+		return false, refuse(protocol.StatusSubscriptionGroupMissing, "subscription group not exist, %s", group)
+	}
+	limit := cfg.RetryMaxTimes
+	if op.head.MaxReconsumeTimes >= 0 && op.r.cmd.Version >= protocol.VersionMaxReconsume {
+		limit = op.head.MaxReconsumeTimes
+	}
+	if op.head.ReconsumeTimes < limit {
+		return false, nil
+	}
+	dlq := message.DLQTopic(group)
+	if _, ok := op.b.meta.Topic(dlq); !ok {
+		if err := message.ValidTopic(dlq); err != nil {
+			return false, err
+		}
+		op.putTopic(readWriteTopic(dlq, 1))
+	}
+	op.msg.Topic, op.msg.QueueID = dlq, 0
+	return true, nil
+}
+
+// createTopic makes a first send's topic: the command that creates it goes into
+// the same proposal, before the message, so that no follower ever has one
+// without the other. When several first sends race, the first command in the
+// log wins and the others change nothing.
+func (op *sendOp) createTopic() (*protocol.TopicConfig, error) {
+	name := string(op.head.Topic)
+	if message.IsRetryTopic(name) {
+		return op.putTopic(readWriteTopic(name, 1)), nil
+	}
+	template, ok := op.b.meta.TopicBytes(op.head.DefaultTopic)
+	if !ok || template.Perm&protocol.PermInherit == 0 {
+		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist, apply first please!", name)
+	}
+	queues := min(op.head.DefaultTopicQueueNums, template.WriteQueueNums)
+	if queues < 1 {
+		queues = 1
+	}
+	topic := readWriteTopic(name, queues)
+	topic.Perm = template.Perm &^ protocol.PermInherit
+	topic.TopicFilterType = template.TopicFilterType
+	return op.putTopic(topic), nil
+}
+
+func (op *sendOp) putTopic(topic *protocol.TopicConfig) *protocol.TopicConfig {
+	op.proposal.Data = metadata.AppendPutTopic(op.proposal.Data, topic, metadata.IfAbsent)
+	op.proposal.Records++
+	op.newTopic = true
+	return topic
+}
+
+func readWriteTopic(name string, queues int32) *protocol.TopicConfig {
+	return &protocol.TopicConfig{
+		TopicName: name, ReadQueueNums: queues, WriteQueueNums: queues,
+		Perm: protocol.PermRead | protocol.PermWrite, TopicFilterType: protocol.FilterSingleTag,
+	}
+}
+
+// sendDone answers a send. It runs on a goroutine of the node and must not
+// block. There is no answer with a FLUSH_… status: the entry was written, and
+// with SYNC_FLUSH synced, by a majority before it was applied, or the send
+// failed.
+func sendDone(p *dledger.Proposal) {
+	op := p.User.(*sendOp)
+	b, r := op.b, op.r
+	if err := op.outcome(); err != nil {
+		rt := op.route
+		op.recycle()
+		b.failed(r, rt, err)
+		return
+	}
+	if op.newTopic {
+		b.topicsChanged()
+	}
+	first := len(p.Results) - len(p.Stamps)
+	for i, res := range p.Results[first:] {
+		if i > 0 {
+			op.answer.MsgID = append(op.answer.MsgID, ',')
+		}
+		op.answer.MsgID = message.AppendOffsetMsgID(op.answer.MsgID, b.addr, res.Phy)
+	}
+	op.answer.Stored = true
+	op.answer.QueueID = op.queue
+	op.answer.QueueOffset = int64(p.Results[first].Queue)
+	op.answer.Region, op.answer.TraceOn = b.cfg().RegionID, b.cfg().TraceOn
+	op.resp = protocol.Response{Code: protocol.StatusSuccess, Header: &op.answer}
+	b.stats.sent(len(p.Stamps), len(p.Data))
+	r.reply(&op.resp)
+	op.recycle()
+}
+
+// outcome is the proposal's error, or that of a command in it: a message whose
+// topic could not be made is stored where nobody will look for it.
+func (op *sendOp) outcome() error {
+	p := &op.proposal
+	if p.Err != nil {
+		return p.Err
+	}
+	if len(p.Results) < len(p.Stamps) || len(p.Results) == 0 {
+		return errors.New("the store gave no position for the message")
+	}
+	for _, res := range p.Results[:len(p.Results)-len(p.Stamps)] {
+		if err, ok := res.Value.(error); ok {
+			return err
+		}
+	}
+	return nil
+}
+
+// forbiddenTopic tells topics that only the broker itself writes to.
+func forbiddenTopic(topic []byte) bool {
+	switch string(topic) {
+	case message.TopicSchedule, message.TopicTransHalf, message.TopicTransOpHalf,
+		message.TopicTransCheckMaxTime, message.TopicSelfTest, message.TopicOffsetMoved:
+		return true
+	}
+	return false
+}
+
+// topicText describes a topic the way RocketMQ's remarks do.
+func topicText(c *protocol.TopicConfig) string {
+	return fmt.Sprintf("TopicConfig [topicName=%s, readQueueNums=%d, writeQueueNums=%d, perm=%s, topicFilterType=%s, topicSysFlag=%d, order=%t]",
+		c.TopicName, c.ReadQueueNums, c.WriteQueueNums, permText(c.Perm), c.TopicFilterType, c.TopicSysFlag, c.Order)
+}
+
+// permText is RocketMQ's three letters: RW- and so on.
+func permText(perm int32) string {
+	text := []byte("---")
+	for i, bit := range []int32{protocol.PermRead, protocol.PermWrite, protocol.PermInherit} {
+		if perm&bit != 0 {
+			text[i] = "RWX"[i]
+		}
+	}
+	return string(text)
+}

@@ -1,0 +1,185 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/remoting/protocol"
+)
+
+// handlePutTopic serves UPDATE_AND_CREATE_TOPIC. The name servers know the
+// topic before the answer leaves, so that a tool that asks for its route next
+// finds it.
+func (b *Broker) handlePutTopic(ctx context.Context, r request) (*protocol.Response, error) {
+	f := r.cmd.Required()
+	topic := &protocol.TopicConfig{
+		TopicName:       f.Str("topic"),
+		ReadQueueNums:   f.Int("readQueueNums"),
+		WriteQueueNums:  f.Int("writeQueueNums"),
+		Perm:            f.Int("perm"),
+		TopicFilterType: r.cmd.Str("topicFilterType"),
+		TopicSysFlag:    r.cmd.Int("topicSysFlag", 0),
+		Order:           r.cmd.Bool("order"),
+	}
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	if err := b.checkNewTopic(topic.TopicName); err != nil {
+		return nil, err
+	}
+	if topic.ReadQueueNums < 0 || topic.WriteQueueNums < 0 || topic.Perm < 0 {
+		return nil, refuse(protocol.StatusSystemError, "topic[%s]: queue numbers and permission must be at least 0", topic.TopicName)
+	}
+	if topic.TopicFilterType == "" {
+		topic.TopicFilterType = protocol.FilterSingleTag
+	}
+	if _, err := b.command(ctx, metadata.AppendPutTopic(nil, topic, metadata.Upsert)); err != nil {
+		return nil, err
+	}
+	b.topicsChanged()
+	b.register.waitRound(ctx)
+	return success()
+}
+
+// checkNewTopic refuses names that no user's topic may have.
+func (b *Broker) checkNewTopic(name string) error {
+	if b.meta.SystemTopic(name) {
+		return refuse(protocol.StatusSystemError, "The topic[%s] is conflict with system topic.", name)
+	}
+	return message.ValidTopic(name)
+}
+
+// handleDeleteTopic serves DELETE_TOPIC_IN_BROKER. A topic that is not there
+// is deleted successfully.
+func (b *Broker) handleDeleteTopic(ctx context.Context, r request) (*protocol.Response, error) {
+	f := r.cmd.Required()
+	name := f.Str("topic")
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	if err := b.checkNewTopic(name); err != nil {
+		return nil, err
+	}
+	if _, err := b.command(ctx, metadata.AppendDeleteTopic(nil, name)); err != nil {
+		return nil, err
+	}
+	b.topicsChanged()
+	return success()
+}
+
+// handlePutGroup serves UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. The group's retry
+// topic is created with it: a client that asks for its route before its first
+// heartbeat would otherwise look again only 30 s later.
+func (b *Broker) handlePutGroup(ctx context.Context, r request) (*protocol.Response, error) {
+	var cfg protocol.SubscriptionGroupConfig
+	if err := cfg.Decode(r.cmd.Body); err != nil {
+		return nil, err
+	}
+	if err := message.ValidGroup(cfg.GroupName); err != nil {
+		return nil, err
+	}
+	var plan proposalPlan
+	plan.command(metadata.AppendPutGroup(nil, &cfg, metadata.Upsert))
+	if cfg.RetryQueueNums > 0 {
+		if _, err := b.topicForWrite(message.RetryTopic(cfg.GroupName), cfg.RetryQueueNums, &plan); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := b.carryOut(ctx, &plan); err != nil {
+		return nil, err
+	}
+	return success()
+}
+
+// handleDeleteGroup serves DELETE_SUBSCRIPTIONGROUP.
+func (b *Broker) handleDeleteGroup(ctx context.Context, r request) (*protocol.Response, error) {
+	f := r.cmd.Required()
+	name := f.Str("groupName")
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	// 5.x renamed the field.
+	offsets := r.cmd.Bool("removeOffset") || r.cmd.Bool("cleanOffset")
+	if _, err := b.command(ctx, metadata.AppendDeleteGroup(nil, name, offsets)); err != nil {
+		return nil, err
+	}
+	return success()
+}
+
+// topicTable is the topic table as other programs are shown it.
+func (b *Broker) topicTable() protocol.TopicConfigSerializeWrapper {
+	// The version first: a topic that changes in between is then sent again
+	// with the next version instead of being missed with this one.
+	w := protocol.TopicConfigSerializeWrapper{DataVersion: b.meta.TopicsVersion(), TopicConfigTable: map[string]*protocol.TopicConfig{}}
+	for _, t := range b.meta.Topics() {
+		w.TopicConfigTable[t.TopicName] = t
+	}
+	return w
+}
+
+// handleAllTopics serves GET_ALL_TOPIC_CONFIG.
+func (b *Broker) handleAllTopics(context.Context, request) (*protocol.Response, error) {
+	w := b.topicTable()
+	return withBody(protocol.Encode(&w), nil)
+}
+
+// handleTopicConfig serves GET_TOPIC_CONFIG.
+func (b *Broker) handleTopicConfig(_ context.Context, r request) (*protocol.Response, error) {
+	name := r.cmd.Str("topic")
+	t, ok := b.meta.Topic(name)
+	if !ok {
+		return nil, refuse(protocol.StatusTopicNotExist, "No topic in this broker. topic: %s", name)
+	}
+	return withBody(protocol.Encode(t), nil)
+}
+
+// handleAllGroups serves GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
+func (b *Broker) handleAllGroups(context.Context, request) (*protocol.Response, error) {
+	w := protocol.SubscriptionGroupWrapper{DataVersion: b.meta.GroupsVersion(), SubscriptionGroupTable: map[string]*protocol.SubscriptionGroupConfig{}}
+	for _, g := range b.meta.Groups() {
+		w.SubscriptionGroupTable[g.GroupName] = g
+	}
+	return withBody(protocol.Encode(&w), nil)
+}
+
+// handleGroupConfig serves GET_SUBSCRIPTIONGROUP_CONFIG.
+func (b *Broker) handleGroupConfig(_ context.Context, r request) (*protocol.Response, error) {
+	name := r.cmd.Str("group")
+	g, ok := b.meta.Group(name)
+	if !ok {
+		return nil, refuse(protocol.StatusSubscriptionGroupMissing, "No group in this broker. group: %s", name)
+	}
+	return withBody(protocol.Encode(g), nil)
+}
+
+// handleSystemTopics serves GET_SYSTEM_TOPIC_LIST_FROM_BROKER.
+func (b *Broker) handleSystemTopics(context.Context, request) (*protocol.Response, error) {
+	var list protocol.TopicList
+	for _, t := range b.meta.Topics() {
+		if b.meta.SystemTopic(t.TopicName) {
+			list.Topics = append(list.Topics, t.TopicName)
+		}
+	}
+	return withBody(protocol.Encode(&list), nil)
+}
+
+// handleTopicStats serves GET_TOPIC_STATS_INFO: range and last change of every
+// queue of a topic.
+func (b *Broker) handleTopicStats(_ context.Context, r request) (*protocol.Response, error) {
+	name := r.cmd.Str("topic")
+	topic, ok := b.meta.Topic(name)
+	if !ok {
+		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist", name)
+	}
+	table := protocol.TopicStatsTable{Offsets: map[protocol.MessageQueue]protocol.TopicOffset{}}
+	for q := range max(topic.WriteQueueNums, topic.ReadQueueNums) {
+		first, end := b.store.QueueRange(name, q)
+		o := protocol.TopicOffset{MinOffset: int64(first), MaxOffset: int64(end)}
+		if end > first {
+			o.LastUpdateTimestamp, _ = b.store.StoreTimeAt(name, q, end-1)
+		}
+		table.Offsets[protocol.MessageQueue{Topic: name, BrokerName: b.brokerName, QueueID: q}] = o
+	}
+	return withBody(protocol.Encode(&table), nil)
+}

@@ -1,0 +1,201 @@
+// Command mqbroker is one member of a broker group: it takes messages, keeps
+// them on a majority of the group's members, and gives them to consumers.
+//
+// Exit codes: 0 stopped or printed, 1 failed, 2 bad option or setting, 3 port
+// in use, 4 store locked by another process, 5 this member is not in the peer
+// list, 6 store of another cluster or group, 7 disk hung or failed.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/cometmq/cometmq/broker"
+	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/vfs"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitFailed      = 1
+	exitBadConfig   = 2
+	exitPortInUse   = 3
+	exitStoreLocked = 4
+	exitUnknownSelf = 5
+	exitOtherStore  = 6
+	exitDisk        = 7
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	limitMemory(os.LookupEnv)
+	code := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process around it. It serves until ctx ends and
+// returns the exit code.
+func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	flags, err := config.ParseFlags(args, "--enable-proxy", "-pm", "--proxyMode")
+	if err != nil {
+		return fail(stderr, configError{err})
+	}
+	if flags.Help {
+		say(stdout, "usage: mqbroker [options]\n"+config.FlagsUsage)
+		return 0
+	}
+	log := hclog.New(&hclog.LoggerOptions{Output: stderr, Level: hclog.LevelFromString(lookup(env, "COMETMQ_LOG_LEVEL", "info"))})
+	set, err := load(flags, env, stdout, log)
+	if err != nil {
+		return fail(stderr, err)
+	}
+	if flags.PrintAll || flags.PrintImportant {
+		if err := set.Print(stdout, flags.PrintImportant && !flags.PrintAll); err != nil {
+			return fail(stderr, err)
+		}
+		return 0
+	}
+	b, err := broker.New(broker.Options{Settings: set, Logger: log, Exit: func(err error) {
+		// Nothing of the shutdown may run: the disk is not to be trusted.
+		fmt.Fprintln(stderr, "mqbroker:", err)
+		os.Exit(exitDisk)
+	}})
+	if err != nil {
+		return fail(stderr, err)
+	}
+	return serve(ctx, b, set, log, stdout, stderr)
+}
+
+// serve runs the broker until ctx ends.
+func serve(ctx context.Context, b *broker.Broker, set *config.Set[broker.Config], log hclog.Logger, stdout, stderr io.Writer) int {
+	began := time.Now()
+	cfg := set.Current()
+	log.Info("mqbroker "+version, "go", runtime.Version(), "platform", runtime.GOOS+"/"+runtime.GOARCH, "cluster", cfg.ClusterName, "broker", b.Name())
+	if err := b.Start(ctx); err != nil {
+		return fail(stderr, err)
+	}
+	log.Info("listening", "remoting", b.Addr().Port(), "store", cfg.StoreRoot, "flush", cfg.FlushDisk)
+	if err := waitReady(ctx, b, log); err == nil {
+		st := b.Status()
+		log.Info("raft", "members", len(st.Peers), "term", st.Term, "leader", st.LeaderID, "role", st.Role, "took", time.Since(began).Round(time.Millisecond))
+		// Scripts and container checks wait for this line, word for word.
+		line := fmt.Sprintf("The broker[%s, %s] boot success. serializeType=JSON", b.Name(), b.Addr())
+		if cfg.NamesrvAddr != "" {
+			line += " and name server is " + cfg.NamesrvAddr
+		}
+		say(stdout, line+"\n")
+		<-ctx.Done()
+	}
+	log.Info("broker stops")
+	if err := b.Close(); err != nil {
+		return fail(stderr, err)
+	}
+	return 0
+}
+
+// patience is how long a start may wait for a leader before it says so.
+const patience = 5 * time.Second
+
+// waitReady waits for the group to have a leader, and tells the operator when
+// that takes long: most often the other members are not running.
+func waitReady(ctx context.Context, b *broker.Broker, log hclog.Logger) error {
+	for {
+		short, cancel := context.WithTimeout(ctx, patience)
+		err := b.WaitReady(short)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		log.Warn("the group has no leader yet; are a majority of the members in dLegerPeers running and able to reach each other?")
+	}
+}
+
+// load merges defaults, file, environment and options, in this order.
+func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer, log hclog.Logger) (*config.Set[broker.Config], error) {
+	set, err := broker.NewSettings()
+	if err != nil {
+		return nil, err
+	}
+	bad := func(err error) error { return configError{err} }
+	if flags.ConfigFile != "" {
+		warnings, err := set.LoadFile(flags.ConfigFile)
+		for _, w := range warnings {
+			log.Warn("configuration", "problem", w)
+		}
+		if err != nil {
+			return nil, bad(err)
+		}
+		say(stdout, "load config properties file OK, "+flags.ConfigFile+"\n")
+	}
+	if err := set.LoadEnv(env); err != nil {
+		return nil, bad(err)
+	}
+	if names := config.IgnoredEnv(env); len(names) > 0 {
+		log.Info("environment variables for a Java virtual machine are ignored", "names", strings.Join(names, " "))
+	}
+	if flags.NamesrvAddr != "" {
+		if err := set.Put("namesrvAddr", flags.NamesrvAddr, "option -n"); err != nil {
+			return nil, bad(err)
+		}
+	}
+	warnings, err := set.Load(flags.Values, "option --set")
+	if err == nil && len(warnings) > 0 {
+		err = errors.New(strings.Join(warnings, "; "))
+	}
+	if err == nil {
+		err = set.Validate()
+	}
+	if err != nil {
+		return nil, bad(err)
+	}
+	return set, nil
+}
+
+// configError marks an error of the configuration, for the exit code.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
+// say prints to the operator. A closed standard output is no reason to stop.
+func say(w io.Writer, text string) { _, _ = io.WriteString(w, text) }
+
+// fail prints one sentence and returns the exit code that belongs to it.
+func fail(w io.Writer, err error) int {
+	_, _ = fmt.Fprintln(w, "mqbroker:", err)
+	var locked *vfs.LockedError
+	var bad configError
+	switch {
+	case errors.Is(err, broker.ErrUnknownSelf):
+		return exitUnknownSelf
+	case errors.Is(err, broker.ErrPortInUse):
+		return exitPortInUse
+	case errors.As(err, &locked):
+		return exitStoreLocked
+	case errors.Is(err, broker.ErrOtherStore):
+		return exitOtherStore
+	case errors.As(err, &bad):
+		return exitBadConfig
+	}
+	return exitFailed
+}
+
+func lookup(env func(string) (string, bool), key, absent string) string {
+	if v, ok := env(key); ok && v != "" {
+		return v
+	}
+	return absent
+}
