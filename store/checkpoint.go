@@ -161,16 +161,18 @@ func stateKey(topic string, id int32) []byte {
 	return binary.BigEndian.AppendUint32(append([]byte(topic), 0), uint32(id))
 }
 
-// encodeState's value is first offset, next offset, directory.
+// encodeState's value is first offset, next offset, generation of the files.
 func encodeState(st consumequeue.State) KV {
-	v := binary.BigEndian.AppendUint64(make([]byte, 0, 16+len(st.Dir)), uint64(st.First))
+	v := binary.BigEndian.AppendUint64(make([]byte, 0, stateBytes), uint64(st.First))
 	v = binary.BigEndian.AppendUint64(v, uint64(st.Next))
-	return KV{Key: stateKey(st.Topic, st.QueueID), Value: append(v, st.Dir...)}
+	return KV{Key: stateKey(st.Topic, st.QueueID), Value: binary.BigEndian.AppendUint32(v, st.Gen)}
 }
+
+const stateBytes = 8 + 8 + 4
 
 func decodeState(k, v []byte) (consumequeue.State, error) {
 	topic, id, ok := strings.Cut(string(k), "\x00")
-	if !ok || len(id) != 4 || len(v) < 16 {
+	if !ok || len(id) != 4 || len(v) != stateBytes {
 		return consumequeue.State{}, fmt.Errorf("%w: queue state %q with %d bytes", ErrMalformed, k, len(v))
 	}
 	return consumequeue.State{
@@ -178,6 +180,6 @@ func decodeState(k, v []byte) (consumequeue.State, error) {
 		QueueID: int32(binary.BigEndian.Uint32([]byte(id))),
 		First:   message.QueueOffset(binary.BigEndian.Uint64(v)),
 		Next:    message.QueueOffset(binary.BigEndian.Uint64(v[8:])),
-		Dir:     string(v[16:]),
+		Gen:     binary.BigEndian.Uint32(v[16:]),
 	}, nil
 }

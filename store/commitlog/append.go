@@ -69,7 +69,7 @@ func (l *Log) check(entries []Entry) error {
 	for i := range entries {
 		e := &entries[i]
 		switch {
-		case e.Index != next:
+		case e.Index != next || next == math.MaxUint64:
 			return fmt.Errorf("append entry %d: %w (expected %d)", e.Index, ErrGap, next)
 		case e.Term < term:
 			return fmt.Errorf("append entry %d of term %d: %w (last term is %d)", e.Index, e.Term, ErrTerm, term)

@@ -106,6 +106,8 @@ func parseHeader(b []byte, room int64) (h header, reason string) {
 		return h, fmt.Sprintf("entry version %d is not known to this release", b[13])
 	case h.length < headerSize+int64(h.extLen):
 		return h, fmt.Sprintf("entry length %d is too small", h.length)
+	case h.index == 0 || h.index == math.MaxUint64:
+		return h, fmt.Sprintf("entry index %d is out of range", h.index)
 	case h.length > room:
 		return h, fmt.Sprintf("entry length %d exceeds the %d bytes left", h.length, room)
 	}

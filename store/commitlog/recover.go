@@ -283,7 +283,7 @@ func (r *recovery) check(sc *scanner, off int64) (header, string, error) {
 	h, reason, err := sc.entry(off)
 	switch {
 	case err != nil || reason != "":
-	case r.next != 0 && h.index != r.next, h.index == 0:
+	case r.next != 0 && h.index != r.next:
 		reason = fmt.Sprintf("entry %d is in the place of entry %d", h.index, r.next)
 	case h.term < r.pos.term:
 		reason = fmt.Sprintf("term %d follows term %d", h.term, r.pos.term)

@@ -131,10 +131,23 @@ func decodeSidecar(b []byte) (sidecar, error) {
 		s.ways[i].index = binary.BigEndian.Uint64(points[16*i:])
 		s.ways[i].offset = int64(binary.BigEndian.Uint64(points[16*i+8:]))
 	}
-	if s.count == 0 || s.ways[0] != (waypoint{s.first, s.base}) {
-		return s, errors.New("first waypoint is not the first entry")
+	return s, s.check()
+}
+
+// check refuses what no writer of ours makes, whatever its checksum says.
+func (s sidecar) check() error {
+	if len(s.ways) == 0 || s.ways[0] != (waypoint{s.first, s.base}) {
+		return errors.New("first waypoint is not the first entry")
 	}
-	return s, nil
+	for i, w := range s.ways[1:] {
+		if w.index <= s.ways[i].index || w.offset < s.ways[i].offset+headerSize {
+			return errors.New("waypoints are not in order")
+		}
+	}
+	if w := s.ways[len(s.ways)-1]; w.index > s.last || w.offset+headerSize > s.end {
+		return errors.New("waypoints are beyond the last entry")
+	}
+	return nil
 }
 
 func (l *Log) sidecarPath(base int64) string {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
 
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/message"
@@ -15,8 +14,8 @@ import (
 type State struct {
 	Topic   string
 	QueueID int32
-	// Dir is the topic's directory below the set's.
-	Dir string
+	// Gen is part of the files' names, see doc.go.
+	Gen uint32
 	// First is the oldest entry in the files, Next the offset the next message
 	// gets.
 	First, Next message.QueueOffset
@@ -69,7 +68,7 @@ func (q *Queue) state() State {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return State{
-		Topic: q.topic.name, QueueID: q.id, Dir: q.topic.dir,
+		Topic: q.topic.name, QueueID: q.id, Gen: q.topic.gen,
 		First: message.QueueOffset(q.first), Next: message.QueueOffset(q.next),
 	}
 }
@@ -93,26 +92,20 @@ const syncBatch = 256
 // sync makes everything written so far durable.
 func (s *Set) sync() error {
 	s.syncMu.Lock()
-	keys, dirs := s.unsynced, s.newDirs
-	s.unsynced, s.newDirs = make(map[fileKey]struct{}), make(map[string]struct{})
+	keys, created := s.unsynced, s.newFiles
+	s.unsynced, s.newFiles = make(map[fileKey]struct{}), false
 	s.syncMu.Unlock()
 
 	err := s.syncFiles(keys)
-	for dir := range dirs {
-		if err != nil {
-			break
-		}
-		// The directory of a topic that was removed meanwhile needs no sync.
-		if err = s.cfg.FS.SyncDir(dir); errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		} else if err != nil {
-			err = fmt.Errorf("sync consume queue directory %s: %w", dir, err)
+	if err == nil && created {
+		if err = s.cfg.FS.SyncDir(s.cfg.Dir); err != nil {
+			err = fmt.Errorf("sync the consume queue directory: %w", err)
 		}
 	}
 	if err != nil {
 		s.syncMu.Lock()
 		maps.Copy(s.unsynced, keys)
-		maps.Copy(s.newDirs, dirs)
+		s.newFiles = s.newFiles || created
 		s.syncMu.Unlock()
 	}
 	return err
@@ -177,23 +170,37 @@ func (c *Capture) Forget() {
 	}
 }
 
-// remove deletes the directory of a forgotten topic.
+// remove deletes the files of a forgotten topic.
 func (s *Set) remove(t *topic) {
+	var failed error
+	s.files.drop(func(k fileKey) bool { return k.q.topic != t })
 	for _, q := range t.queues {
 		// Taking the lock also waits for a write that began before the topic was
 		// forgotten.
 		q.mu.Lock()
 		q.dropTailLocked()
+		first, end := q.first, q.flushed
 		q.mu.Unlock()
+		failed = errors.Join(failed, q.removeFiles(first, end))
 	}
-	s.files.drop(func(k fileKey) bool { return k.q.topic != t })
-	dir := filepath.Join(s.cfg.Dir, t.dir)
-	if err := s.cfg.FS.RemoveAll(dir); err != nil {
-		s.log.Warn("cannot remove the consume queues of a deleted topic, trying again at the next checkpoint", "dir", dir, "error", err)
+	if failed != nil {
+		s.log.Warn("cannot remove the consume queues of a deleted topic, trying again at the next checkpoint", "topic", t.name, "error", failed)
 		return
 	}
+	s.files.drop(func(k fileKey) bool { return k.q.topic != t })
 	s.syncMu.Lock()
-	delete(s.dying, t.dir)
+	delete(s.dying, generation{t.name, t.gen})
 	maps.DeleteFunc(s.unsynced, func(k fileKey, _ struct{}) bool { return k.q.topic == t })
 	s.syncMu.Unlock()
+}
+
+// removeFiles removes the files that hold the entries in [first, end).
+func (q *Queue) removeFiles(first, end int64) error {
+	var failed error
+	for base := first / EntriesPerFile * fileSize; base < end*EntrySize; base += fileSize {
+		if err := q.set.cfg.FS.Remove(q.set.files.path(fileKey{q, base})); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
 }

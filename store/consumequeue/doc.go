@@ -12,12 +12,19 @@
 //	32
 //
 // Entry n of a queue lies at byte 32n of the queue. The bytes are cut into files
-// of 300 000 entries, each named by the position of its first byte in the queue:
+// of 300 000 entries, all in one directory, each named by topic, queue id and the
+// position of its first byte in the queue:
 //
-//	consumequeue/<topic>/<queueId>/00000000000000000000
-//	                               00000000000009600000
-//	consumequeue/<topic>.1/…       a topic deleted and made again before a
-//	                               checkpoint forgot the first one
+//	consumequeue/TopicA.0.00000000000000000000
+//	consumequeue/TopicA.0.00000000000009600000
+//	consumequeue/TopicA.1.00000000000000000000
+//	consumequeue/TopicB.0.00000000000000000000.1
+//
+// The last is of a topic that was deleted and made again before a checkpoint
+// forgot the first one; "." is not in the alphabet of topics. RocketMQ has a
+// directory per topic and queue. Here that would cost two directories and five
+// syncs per queue, 38 s for the first checkpoint of ten thousand topics instead
+// of less than one.
 //
 // Files grow as they are written; nothing is allocated ahead, so that ten
 // thousand idle topics cost nothing but their bytes. The checksum is kept here

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 
 	"github.com/cometmq/cometmq/internal/vfs"
@@ -44,15 +43,15 @@ func newFiles(fs vfs.FS, dir string, max int) *files {
 	return f
 }
 
-func (f *files) queueDir(topicDir string, id int32) string {
-	return filepath.Join(f.dir, topicDir, strconv.Itoa(int(id)))
-}
+func (f *files) path(key fileKey) string { return filepath.Join(f.dir, fileName(key)) }
 
-func (f *files) path(key fileKey) string {
-	return filepath.Join(f.queueDir(key.q.topic.dir, key.q.id), fileName(key.base))
+func fileName(key fileKey) string {
+	t := key.q.topic
+	if t.gen == 0 {
+		return fmt.Sprintf("%s.%d.%020d", t.name, key.q.id, key.base)
+	}
+	return fmt.Sprintf("%s.%d.%020d.%d", t.name, key.q.id, key.base, t.gen)
 }
-
-func fileName(base int64) string { return fmt.Sprintf("%020d", base) }
 
 // acquire returns an open file; release gives it back. created tells that the
 // file did not exist before, which needs create.

@@ -17,8 +17,8 @@ type Damage struct {
 }
 
 // Open opens the queues a checkpoint knows, cuts off what they hold beyond it
-// and removes directories it does not know. Queues with missing or short files
-// are returned; they must be rebuilt (Reset, then Append) before use.
+// and removes files it does not know. Queues with missing or short files are
+// returned; they must be rebuilt (Reset, then Append) before use.
 func Open(cfg Config, states []State) (*Set, []Damage, error) {
 	s := newSet(cfg)
 	if err := s.cfg.FS.MkdirAll(s.cfg.Dir, 0o755); err != nil {
@@ -27,21 +27,11 @@ func Open(cfg Config, states []State) (*Set, []Damage, error) {
 	known := make(map[string]struct{}, len(states))
 	var damaged []Damage
 	for _, st := range states {
-		if message.ValidTopic(st.Topic) != nil || st.QueueID < 0 || !validDir(st) ||
-			st.First < 0 || st.Next < st.First {
-			return nil, nil, fmt.Errorf("%w in the checkpoint: %+v", ErrName, st)
+		q, err := s.restore(st)
+		if err != nil {
+			return nil, nil, err
 		}
-		t := s.topics[st.Topic]
-		if t == nil {
-			t = &topic{name: st.Topic, dir: st.Dir}
-			known[st.Dir] = struct{}{}
-		}
-		q := &Queue{
-			set: s, topic: t, id: st.QueueID,
-			first: int64(st.First), next: int64(st.Next), flushed: int64(st.Next),
-		}
-		s.insert(t, q)
-		reason, err := q.cut()
+		reason, err := q.cut(known)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -55,40 +45,40 @@ func Open(cfg Config, states []State) (*Set, []Damage, error) {
 	return s, damaged, nil
 }
 
-// validDir accepts the topic's name, or that with a dot and a number.
-func validDir(st State) bool {
-	suffix, ok := st.Dir, len(st.Dir) >= len(st.Topic) && st.Dir[:len(st.Topic)] == st.Topic
-	if !ok {
-		return false
+// restore makes a queue as the checkpoint knows it. Names become paths, so they
+// are checked again.
+func (s *Set) restore(st State) (*Queue, error) {
+	if message.ValidTopic(st.Topic) != nil || st.QueueID < 0 || st.First < 0 || st.Next < st.First {
+		return nil, fmt.Errorf("%w in the checkpoint: %+v", ErrName, st)
 	}
-	if suffix = st.Dir[len(st.Topic):]; suffix == "" {
-		return true
+	t := s.topics[st.Topic]
+	if t == nil {
+		t = &topic{name: st.Topic, gen: st.Gen}
 	}
-	if len(suffix) < 2 || suffix[0] != '.' {
-		return false
+	if t.gen != st.Gen || t.find(st.QueueID) != nil {
+		return nil, fmt.Errorf("%w in the checkpoint: %+v is there twice", ErrName, st)
 	}
-	for _, c := range suffix[1:] {
-		if c < '0' || c > '9' {
-			return false
-		}
+	q := &Queue{
+		set: s, topic: t, id: st.QueueID,
+		first: int64(st.First), next: int64(st.Next), flushed: int64(st.Next),
 	}
-	return true
+	s.insert(t, q)
+	return q, nil
 }
 
-// cut compares the files with the checkpoint and removes what is beyond it. The
-// reason is empty when nothing is missing.
-func (q *Queue) cut() (reason string, err error) {
+// cut compares the files with the checkpoint, adds their names to known and
+// removes what is beyond. The reason is empty when nothing is missing.
+func (q *Queue) cut(known map[string]struct{}) (reason string, err error) {
 	if q.first == q.next {
-		// Nothing to keep, and what a crash may have left goes at the first write.
-		q.fresh = true
 		return "", nil
 	}
-	fsys := q.set.cfg.FS
 	end := q.next * EntrySize
 	for base := q.first / EntriesPerFile * fileSize; base < end; base += fileSize {
-		name := q.set.files.path(fileKey{q, base})
+		key := fileKey{q, base}
+		name := q.set.files.path(key)
+		known[filepath.Base(name)] = struct{}{}
 		want := min(fileSize, end-base)
-		info, err := fsys.Stat(name)
+		info, err := q.set.cfg.FS.Stat(name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return name + " is missing", nil
@@ -102,16 +92,7 @@ func (q *Queue) cut() (reason string, err error) {
 			}
 		}
 	}
-	for base := (end + fileSize - 1) / fileSize * fileSize; ; base += fileSize {
-		name := q.set.files.path(fileKey{q, base})
-		err := fsys.Remove(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return "", nil
-		}
-		if err != nil {
-			return "", fmt.Errorf("remove consume queue file %s: %w", name, err)
-		}
-	}
+	return "", nil
 }
 
 func (s *Set) truncate(name string, size int64) error {
@@ -126,8 +107,9 @@ func (s *Set) truncate(name string, size int64) error {
 	return nil
 }
 
-// removeUnknown removes directories of topics that were made after the
-// checkpoint, or deleted before it. The log makes them again if they belong.
+// removeUnknown removes files of queues that were made after the checkpoint, or
+// deleted before it, and files beyond its end. The log makes them again if they
+// belong.
 func (s *Set) removeUnknown(known map[string]struct{}) error {
 	names, err := s.cfg.FS.ReadDir(s.cfg.Dir)
 	if err != nil {
@@ -138,7 +120,7 @@ func (s *Set) removeUnknown(known map[string]struct{}) error {
 			continue
 		}
 		if err := s.cfg.FS.RemoveAll(filepath.Join(s.cfg.Dir, name)); err != nil {
-			return fmt.Errorf("remove the unknown consume queue directory %s: %w", name, err)
+			return fmt.Errorf("remove the unknown consume queue file %s: %w", name, err)
 		}
 	}
 	return nil
@@ -153,7 +135,10 @@ func (s *Set) Reset(name string, id int32, first message.QueueOffset) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.fresh, q.tail = true, nil
+	if err := q.removeFiles(q.first, q.next); err != nil {
+		return fmt.Errorf("remove a damaged consume queue: %w", err)
+	}
+	q.tail = nil
 	q.first, q.next, q.flushed = int64(first), int64(first), int64(first)
 	q.low, q.lowAt = 0, 0
 	return nil

@@ -13,8 +13,9 @@ import (
 // topic is what the queues of one topic share.
 type topic struct {
 	name string
-	// dir is the topic's directory below the set's, usually its name.
-	dir string
+	// gen tells the files of a topic from those of an earlier one of the same
+	// name that are not removed yet.
+	gen uint32
 	// queues is sorted by id; changed by the applier under Set.mu.
 	queues  []*Queue
 	deleted atomic.Bool
@@ -58,8 +59,6 @@ type Queue struct {
 	waiting bool // in Set.order: its tail may hold entries
 
 	mu sync.Mutex
-	// fresh: files in the queue's directory are left over from before a crash.
-	fresh bool
 	// first is the oldest entry the files hold, next the one to come; entries
 	// from flushed on are in tail.
 	first, next, flushed int64
@@ -242,9 +241,6 @@ func (q *Queue) flush(keep bool) error {
 		q.dropTailLocked()
 		return nil
 	}
-	if err := q.prepareLocked(); err != nil {
-		return err
-	}
 	written := 0
 	for written < len(q.tail) {
 		base := q.flushed / EntriesPerFile * EntriesPerFile
@@ -269,25 +265,9 @@ func (q *Queue) flush(keep bool) error {
 }
 
 // dropTailLocked frees the unwritten entries of a topic that is gone for good.
-// What reads of it remain get ErrDeleted, or nothing.
+// Readers
+// that still hold the queue see it end there.
 func (q *Queue) dropTailLocked() {
 	q.set.held.Add(int64(-len(q.tail)))
-	q.first, q.next, q.tail = q.flushed, q.flushed, nil
-}
-
-// prepareLocked makes the directory of a queue that has none yet. Its parent may
-// hold one from before a crash, with entries that are being applied again.
-func (q *Queue) prepareLocked() error {
-	if !q.fresh {
-		return nil
-	}
-	dir := q.set.files.queueDir(q.topic.dir, q.id)
-	if err := q.set.files.fs.RemoveAll(dir); err != nil {
-		return fmt.Errorf("clear consume queue %s: %w", dir, err)
-	}
-	if err := q.set.files.fs.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make consume queue %s: %w", dir, err)
-	}
-	q.fresh = false
-	return nil
+	q.next, q.tail = q.flushed, nil
 }

@@ -2,8 +2,6 @@ package consumequeue
 
 import (
 	"fmt"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -31,7 +29,8 @@ type Config struct {
 	// OpenFiles bounds the files kept open. Default: 512.
 	OpenFiles int
 	// TailBytes is what all unwritten entries together may hold in memory
-	// before the oldest tails are written. Default: 8 MiB.
+	// before the oldest tails are written. Default: 16 MiB, which is what a
+	// busy broker appends between two checkpoints.
 	TailBytes int64
 	// OnFailure hears once when tails could not be written and hold four times
 	// TailBytes; the process should end, the log has everything.
@@ -46,7 +45,7 @@ func (c Config) withDefaults() Config {
 		c.OpenFiles = 512
 	}
 	if c.TailBytes == 0 {
-		c.TailBytes = 8 << 20
+		c.TailBytes = 16 << 20
 	}
 	if c.OnFailure == nil {
 		c.OnFailure = func(error) {}
@@ -78,8 +77,8 @@ type Set struct {
 	// syncMu guards what checkpoints on other goroutines work off.
 	syncMu   sync.Mutex
 	unsynced map[fileKey]struct{}
-	newDirs  map[string]struct{}
-	dying    map[string]*topic // by directory: deleted, files not yet removed
+	newFiles bool
+	dying    map[generation]*topic // deleted, files not yet removed
 }
 
 func newSet(cfg Config) *Set {
@@ -91,8 +90,7 @@ func newSet(cfg Config) *Set {
 		buffers:  sync.Pool{New: func() any { return new([readChunk]byte) }},
 		topics:   make(map[string]*topic),
 		unsynced: make(map[fileKey]struct{}),
-		newDirs:  make(map[string]struct{}),
-		dying:    make(map[string]*topic),
+		dying:    make(map[generation]*topic),
 	}
 }
 
@@ -174,9 +172,9 @@ func (s *Set) create(name string, id int32) (*Queue, error) {
 	}
 	t := s.topics[name]
 	if t == nil {
-		t = &topic{name: name, dir: s.freeDir(name)}
+		t = &topic{name: name, gen: s.freeGeneration(name)}
 	}
-	q := &Queue{set: s, topic: t, id: id, fresh: true}
+	q := &Queue{set: s, topic: t, id: id}
 	s.insert(t, q)
 	return q, nil
 }
@@ -195,22 +193,25 @@ func (s *Set) insert(t *topic, q *Queue) {
 	s.mu.Unlock()
 }
 
-// freeDir returns a directory name that no deleted topic still occupies. "." is
-// not in the alphabet of topics, so a suffix cannot meet another topic's name.
-func (s *Set) freeDir(name string) string {
+// generation names the files of one life of a topic.
+type generation struct {
+	topic string
+	gen   uint32
+}
+
+// freeGeneration returns one whose files no deleted topic still occupies.
+func (s *Set) freeGeneration(name string) uint32 {
 	s.syncMu.Lock()
 	defer s.syncMu.Unlock()
-	dir := name
-	for n := 1; ; n++ {
-		if s.dying[dir] == nil {
-			return dir
-		}
-		dir = name + "." + strconv.Itoa(n)
+	gen := uint32(0)
+	for s.dying[generation{name, gen}] != nil {
+		gen++
 	}
+	return gen
 }
 
 // DeleteTopic forgets a topic. A topic of the same name begins at 0 again, in
-// another directory until the old one may go. Applier only.
+// other files until the old ones may go. Applier only.
 func (s *Set) DeleteTopic(name string) {
 	t := s.topics[name]
 	if t == nil {
@@ -222,7 +223,7 @@ func (s *Set) DeleteTopic(name string) {
 	t.deleted.Store(true)
 	s.doomed = append(s.doomed, t)
 	s.syncMu.Lock()
-	s.dying[t.dir] = t
+	s.dying[generation{t.name, t.gen}] = t
 	s.syncMu.Unlock()
 }
 
@@ -240,9 +241,7 @@ func (s *Set) write(key fileKey, b []byte, at int64) error {
 	}
 	s.syncMu.Lock()
 	s.unsynced[key] = struct{}{}
-	if created {
-		s.newDirs[filepath.Dir(name)] = struct{}{}
-	}
+	s.newFiles = s.newFiles || created
 	s.syncMu.Unlock()
 	return nil
 }
