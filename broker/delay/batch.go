@@ -12,6 +12,7 @@ import (
 type batch struct {
 	to   message.QueueOffset // after the last message looked at
 	buf  []byte
+	prop []byte   // scratch for properties
 	ends []int    // end of each record in buf
 	recs [][]byte // reused by records
 }
@@ -35,7 +36,8 @@ func (b *batch) pass(to message.QueueOffset) { b.to = max(b.to, to) }
 func (b *batch) add(e *Entry, host netip.AddrPort, deliverable func([]byte) bool) error {
 	b.pass(e.Offset + 1)
 	start := len(b.buf)
-	out, err := AppendDelivery(b.buf, e.Record, host)
+	out, prop, err := appendDelivery(b.buf, b.prop, e.Record, host)
+	b.prop = prop
 	if err != nil {
 		return err
 	}

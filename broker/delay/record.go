@@ -18,44 +18,59 @@ var ErrUndeliverable = errors.New("delay: undeliverable message")
 // real topic and queue, without the property DELAY, all else as it was (born
 // time and host, flags, reconsume times, body). The store timestamp is left 0
 // for the collector to stamp; host replaces the store host unless it is zero.
-// Errors wrap ErrUndeliverable.
+// Errors wrap ErrUndeliverable; dst comes back unchanged then.
 func AppendDelivery(dst []byte, rec message.Stored, host netip.AddrPort) ([]byte, error) {
-	props := rec.Properties()
+	out, _, err := appendDelivery(dst, nil, rec, host)
+	return out, err
+}
+
+// appendDelivery is AppendDelivery with a buffer for the properties, which
+// comes back for the next message.
+func appendDelivery(dst, buf []byte, rec message.Stored, host netip.AddrPort) (out, props []byte, err error) {
+	topic, queueID, err := destination(rec.Properties())
+	if err != nil {
+		return dst, buf, err
+	}
+	if !host.IsValid() {
+		host = rec.StoreHost()
+	}
+	props = message.DeleteProperty(buf[:0], rec.Properties(), message.PropertyDelayTimeLevel)
+	m := message.Message{
+		QueueID: queueID, Flag: rec.Flag(), SysFlag: rec.SysFlag(), ReconsumeTimes: rec.ReconsumeTimes(),
+		BornTimestamp: rec.BornTimestamp(), BornHost: rec.BornHost(), StoreHost: host,
+		PreparedTransactionOffset: rec.PreparedTransactionOffset(),
+		Body:                      rec.Body(), Properties: props,
+	}
+	out, err = m.AppendStoredTopic(dst, topic)
+	if err != nil {
+		return dst, props, fmt.Errorf("%w: %w", ErrUndeliverable, err)
+	}
+	return out, props, nil
+}
+
+// destination reads where a delayed message goes.
+func destination(props []byte) (topic []byte, queueID int32, err error) {
 	topic, ok := message.Property(props, message.PropertyRealTopic)
 	if !ok {
-		return dst, fmt.Errorf("%w: no property %s", ErrUndeliverable, message.PropertyRealTopic)
+		return nil, 0, fmt.Errorf("%w: no property %s", ErrUndeliverable, message.PropertyRealTopic)
 	}
 	if err := message.ValidTopic(string(topic)); err != nil {
-		return dst, fmt.Errorf("%w: property %s: %w", ErrUndeliverable, message.PropertyRealTopic, err)
+		return nil, 0, fmt.Errorf("%w: property %s: %w", ErrUndeliverable, message.PropertyRealTopic, err)
 	}
 	switch string(topic) {
 	case message.TopicTransHalf, message.TopicSchedule:
 		// A half message is never delayed by us, and one that claims to be
 		// would start a transaction nobody ends; a delayed message that
 		// returns to the schedule topic would return for ever.
-		return dst, fmt.Errorf("%w: real topic %s", ErrUndeliverable, topic)
+		return nil, 0, fmt.Errorf("%w: real topic %s", ErrUndeliverable, topic)
 	}
 	queue, ok := message.Property(props, message.PropertyRealQueueID)
 	if !ok {
-		return dst, fmt.Errorf("%w: no property %s", ErrUndeliverable, message.PropertyRealQueueID)
+		return nil, 0, fmt.Errorf("%w: no property %s", ErrUndeliverable, message.PropertyRealQueueID)
 	}
-	queueID, err := strconv.ParseInt(string(queue), 10, 32)
-	if err != nil || queueID < 0 {
-		return dst, fmt.Errorf("%w: property %s is %.40q", ErrUndeliverable, message.PropertyRealQueueID, queue)
+	id, err := strconv.ParseInt(string(queue), 10, 32)
+	if err != nil || id < 0 {
+		return nil, 0, fmt.Errorf("%w: property %s is %.40q", ErrUndeliverable, message.PropertyRealQueueID, queue)
 	}
-	if !host.IsValid() {
-		host = rec.StoreHost()
-	}
-	m := message.Message{
-		QueueID: int32(queueID), Flag: rec.Flag(), SysFlag: rec.SysFlag(), ReconsumeTimes: rec.ReconsumeTimes(),
-		BornTimestamp: rec.BornTimestamp(), BornHost: rec.BornHost(), StoreHost: host,
-		PreparedTransactionOffset: rec.PreparedTransactionOffset(),
-		Body:                      rec.Body(),
-		Properties:                message.DeleteProperty(nil, props, message.PropertyDelayTimeLevel),
-	}
-	out, err := m.AppendStoredTopic(dst, topic)
-	if err != nil {
-		return dst, fmt.Errorf("%w: %w", ErrUndeliverable, err)
-	}
-	return out, nil
+	return topic, int32(id), nil
 }
