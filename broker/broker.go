@@ -146,7 +146,7 @@ func New(opts Options) (*Broker, error) {
 	b.meta = metadata.New(metadata.Config{
 		Cluster: cfg.ClusterName, BrokerName: b.brokerName,
 		AutoCreateTopic: cfg.AutoCreateTopic, ClusterTopic: cfg.ClusterTopic, BrokerTopic: cfg.BrokerTopic,
-		TraceTopic: cfg.TraceTopic,
+		TraceTopic:         cfg.TraceTopic,
 		DefaultTopicQueues: int32(cfg.DefaultQueues), DelayLevels: int32(len(b.levels)), Logger: b.log,
 	})
 	b.clients = group.NewClients(group.ClientsConfig{ExpireAfter: cfg.ClientExpiry, Notify: b.notifyConsumers, Logger: b.log})

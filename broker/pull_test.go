@@ -16,6 +16,7 @@ const (
 )
 
 func TestPullOutcomes(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	c.createTopic("orders", 3, 6)
 	for range 3 {
@@ -60,6 +61,7 @@ func TestPullOutcomes(t *testing.T) {
 }
 
 func TestPullRefusals(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, map[string]string{"autoCreateSubscriptionGroup": "false"})
 	c.createTopic("orders", 2, 6)
 	c.createTopic("closed", 2, 2)
@@ -109,6 +111,7 @@ func suspended(topic string, queue int32, offset int64, d time.Duration) protoco
 }
 
 func TestHeldPullWakesOnMatchingMessage(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	c.createTopic("orders", 1, 6)
 	h := suspended("orders", 0, 0, 15*time.Second)
@@ -132,6 +135,7 @@ func TestHeldPullWakesOnMatchingMessage(t *testing.T) {
 }
 
 func TestHeldPullExpires(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	c.createTopic("orders", 1, 6)
 	start := time.Now()
@@ -150,6 +154,7 @@ func TestHeldPullExpires(t *testing.T) {
 }
 
 func TestHeldPullsAreBoundedAndGoWithTheirConnection(t *testing.T) {
+	t.Parallel()
 	cluster, c := one(t, map[string]string{"heldPullsMax": "1"})
 	c.createTopic("orders", 2, 6)
 	other := newClient(t, cluster.Nodes[0].Addr)
@@ -170,6 +175,7 @@ func (c *client) runtime() map[string]string {
 }
 
 func TestPullCommitsOffset(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	c.createTopic("orders", 1, 6)
 	c.send("orders", 0, "x")
@@ -181,6 +187,7 @@ func TestPullCommitsOffset(t *testing.T) {
 }
 
 func TestQueueOffsets(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	c.createTopic("orders", 2, 6)
 	for range 3 {

@@ -45,6 +45,7 @@ func answerText(resp *protocol.Command, addr string) string {
 }
 
 func TestSendAnswerAndStoredMessage(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	h := sendHeader("orders", 2)
 	h.Flag, h.SysFlag = 7, message.SysFlagCompressed
@@ -74,6 +75,7 @@ func TestSendAnswerAndStoredMessage(t *testing.T) {
 }
 
 func TestSendWithFullNamesAndAnyQueue(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	h := sendHeader("orders", -1)
 	got := c.stored(protocol.NewRequest(protocol.CodeSendMessage).SetHeader(protocol.SendHeaderV1{SendHeader: &h}).SetBody([]byte("x")))
@@ -82,6 +84,7 @@ func TestSendWithFullNamesAndAnyQueue(t *testing.T) {
 }
 
 func TestAutoCreatedTopicIsRegistered(t *testing.T) {
+	t.Parallel()
 	cluster, c := one(t, nil)
 	c.send("fresh", 3, "x")
 	ns := newClient(t, cluster.Namesrv)
@@ -94,6 +97,7 @@ func TestAutoCreatedTopicIsRegistered(t *testing.T) {
 }
 
 func TestSendRefusals(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, map[string]string{"maxMessageSize": "1000"})
 	c.createTopic("orders", 2, 6)
 	with := func(change func(*protocol.SendHeader)) protocol.SendHeader {
@@ -141,6 +145,7 @@ func TestSendRefusals(t *testing.T) {
 }
 
 func TestOnewaySend(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	c.createTopic("orders", 1, 6)
 	require.NoError(t, c.rpc.Oneway(t.Context(), c.addr, sendRequest(sendHeader("orders", 0), "x")))
@@ -150,6 +155,7 @@ func TestOnewaySend(t *testing.T) {
 }
 
 func TestBatchIsStoredWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	c.createTopic("orders", 1, 6)
 	body := batchItem(nil, "one", "UNIQ_KEY\x01Ub1")
@@ -182,6 +188,7 @@ func TestBatchIsStoredWholeOrNotAtAll(t *testing.T) {
 }
 
 func TestDelayedMessageArrivesOnce(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, map[string]string{"messageDelayLevel": "1s 2s"})
 	c.createTopic("orders", 2, 6)
 	sent := c.send("orders", 1, "later", "DELAY", "1")
@@ -199,6 +206,7 @@ func TestDelayedMessageArrivesOnce(t *testing.T) {
 }
 
 func TestUnknownCode(t *testing.T) {
+	t.Parallel()
 	_, c := one(t, nil)
 	resp := c.call(protocol.NewRequest(22))
 	require.Equal(t, protocol.StatusRequestCodeNotSupported, resp.Code)
