@@ -26,7 +26,6 @@ type Reader struct {
 	queue  Queue
 	next   int64
 	max    int64
-	stale  *Route
 }
 
 // NewReader returns a reader of one queue that starts at the given offset.
@@ -67,17 +66,25 @@ func (r *Reader) Read(ctx context.Context, wait time.Duration) ([]message.Stored
 	}
 }
 
+// readOnce makes one attempt, and gives up the route when it fails.
 func (r *Reader) readOnce(ctx context.Context, wait time.Duration) ([]message.Stored, error) {
-	c, action := r.client, fmt.Sprintf("read topic %s queue %d", r.topic, r.queue.ID)
-	route, err := c.routeAfter(ctx, r.topic, r.stale)
+	route, err := r.client.Route(ctx, r.topic)
 	if err != nil {
 		return nil, err
 	}
-	r.stale = route // until the answer proves it good
 	addr, err := route.Any(r.queue.Broker)
-	if err != nil {
-		return nil, err
+	var msgs []message.Stored
+	if err == nil {
+		msgs, err = r.readFrom(ctx, addr, wait)
 	}
+	if err != nil {
+		r.client.drop(route)
+	}
+	return msgs, err
+}
+
+func (r *Reader) readFrom(ctx context.Context, addr string, wait time.Duration) ([]message.Stored, error) {
+	c, action := r.client, fmt.Sprintf("read topic %s queue %d", r.topic, r.queue.ID)
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout+wait)
 	defer cancel()
 	resp, err := c.remote.Invoke(ctx, addr, r.request(wait))
@@ -93,7 +100,7 @@ func (r *Reader) readOnce(ctx context.Context, wait time.Duration) ([]message.St
 	if err := h.Decode(resp); err != nil {
 		return nil, fmt.Errorf("%s: read the answer of %s: %w", action, addr, err)
 	}
-	r.stale, r.max = nil, h.MaxOffset
+	r.max = h.MaxOffset
 	var msgs []message.Stored
 	for rest := resp.Body; len(rest) > 0 && resp.Code == protocol.StatusSuccess; {
 		m, err := message.ParseStored(rest)

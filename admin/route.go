@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cometmq/cometmq/message"
@@ -50,12 +51,13 @@ func (r *Route) Any(broker string) (string, error) {
 	return addrs[best], nil
 }
 
-// routeCell is the cached route of one topic. Whoever finds it stale fetches;
+// routeCell is the cached route of one topic. Whoever finds it empty fetches;
 // the others wait for that fetch.
 type routeCell struct {
-	mu      sync.Mutex // guards the fields below and serialises fetches
-	route   *Route
-	fetched time.Time
+	route atomic.Pointer[Route] // nil: unknown, or found useless
+
+	fetching sync.Mutex // serialises fetches, guards fetched
+	fetched  time.Time
 }
 
 // refreshPause keeps many failing senders from flooding a name server while a
@@ -64,24 +66,14 @@ const refreshPause = 5 * time.Millisecond
 
 // Route returns the route of a topic, from the cache when it is there.
 func (c *Client) Route(ctx context.Context, topic string) (*Route, error) {
-	return c.routeAfter(ctx, topic, nil)
-}
-
-// routeAfter returns a route other than stale, which the caller found useless;
-// nil accepts any.
-func (c *Client) routeAfter(ctx context.Context, topic string, stale *Route) (*Route, error) {
-	c.mu.Lock()
-	cell := c.routes[topic]
-	if cell == nil {
-		cell = &routeCell{}
-		c.routes[topic] = cell
+	cell := c.cell(topic)
+	if route := cell.route.Load(); route != nil {
+		return route, nil
 	}
-	c.mu.Unlock()
-
-	cell.mu.Lock()
-	defer cell.mu.Unlock()
-	if cell.route != nil && cell.route != stale {
-		return cell.route, nil
+	cell.fetching.Lock()
+	defer cell.fetching.Unlock()
+	if route := cell.route.Load(); route != nil {
+		return route, nil
 	}
 	if wait := refreshPause - time.Since(cell.fetched); wait > 0 {
 		select {
@@ -92,8 +84,28 @@ func (c *Client) routeAfter(ctx context.Context, topic string, stale *Route) (*R
 	}
 	route, err := c.fetchRoute(ctx, topic)
 	cell.fetched = time.Now()
-	cell.route = route
-	return route, err
+	if err != nil {
+		return nil, err
+	}
+	cell.route.Store(route)
+	return route, nil
+}
+
+func (c *Client) cell(topic string) *routeCell {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cell := c.routes[topic]
+	if cell == nil {
+		cell = &routeCell{}
+		c.routes[topic] = cell
+	}
+	return cell
+}
+
+// drop makes the next caller of Route fetch a new one, unless somebody has
+// done so since this route was handed out.
+func (c *Client) drop(route *Route) {
+	c.cell(route.Topic).route.CompareAndSwap(route, nil)
 }
 
 // RouteData asks for the route of a topic as the name server has it.

@@ -40,16 +40,12 @@ const producerGroup = "CLIENT_INNER_PRODUCER"
 // Config.RefusalsMax times for a reason that will not change. A failed attempt
 // whose outcome is unknown may have stored the message too.
 func (c *Client) Send(ctx context.Context, m Message) (SendResult, error) {
-	var stale *Route
 	refusals := 0
 	for attempt := 1; ; attempt++ {
-		route, err := c.routeAfter(ctx, m.Topic, stale)
+		res, err := c.sendByRoute(ctx, m)
 		if err == nil {
-			var res SendResult
-			if res, err = c.sendOnce(ctx, route, m); err == nil {
-				res.Attempts = attempt
-				return res, nil
-			}
+			res.Attempts = attempt
+			return res, nil
 		}
 		if hopeless(err) || errors.Is(err, ErrNoTopic) {
 			refusals++
@@ -57,7 +53,6 @@ func (c *Client) Send(ctx context.Context, m Message) (SendResult, error) {
 		if c.cfg.RefusalsMax > 0 && refusals >= c.cfg.RefusalsMax || ctx.Err() != nil {
 			return SendResult{Attempts: attempt}, err
 		}
-		stale = route
 		select {
 		case <-ctx.Done():
 			return SendResult{Attempts: attempt}, err
@@ -101,12 +96,20 @@ func (c *Client) SendTo(ctx context.Context, addr string, m Message) (SendResult
 	return res, err
 }
 
-func (c *Client) sendOnce(ctx context.Context, route *Route, m Message) (SendResult, error) {
-	q, addr, err := c.pick(route, m)
+// sendByRoute makes one attempt, and gives up the route when it fails.
+func (c *Client) sendByRoute(ctx context.Context, m Message) (SendResult, error) {
+	route, err := c.Route(ctx, m.Topic)
 	if err != nil {
 		return SendResult{}, err
 	}
-	res, err := c.SendTo(ctx, addr, m.in(q))
+	q, addr, err := c.pick(route, m)
+	var res SendResult
+	if err == nil {
+		res, err = c.SendTo(ctx, addr, m.in(q))
+	}
+	if err != nil {
+		c.drop(route)
+	}
 	res.Broker = q.Broker
 	return res, err
 }
@@ -118,7 +121,7 @@ func (m Message) in(q Queue) Message {
 
 // SendAsync makes one attempt without waiting; done is called exactly once, on
 // another goroutine or before SendAsync returns, and must not block. After a
-// failure the route is looked up again for later sends.
+// failure the next send looks the route up again.
 func (c *Client) SendAsync(ctx context.Context, m Message, done func(SendResult, error)) {
 	route, err := c.Route(ctx, m.Topic)
 	if err != nil {
@@ -127,7 +130,7 @@ func (c *Client) SendAsync(ctx context.Context, m Message, done func(SendResult,
 	}
 	q, addr, err := c.pick(route, m)
 	if err != nil {
-		go c.routeAfter(ctx, m.Topic, route)
+		c.drop(route)
 		done(SendResult{}, err)
 		return
 	}
@@ -140,7 +143,7 @@ func (c *Client) SendAsync(ctx context.Context, m Message, done func(SendResult,
 			res, err = sendResult(resp, q, addr, action)
 		}
 		if err != nil {
-			go c.routeAfter(ctx, m.Topic, route)
+			c.drop(route)
 		}
 		done(res, err)
 	})

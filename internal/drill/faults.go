@@ -154,7 +154,7 @@ func (t *trial) awaitLeader(ctx context.Context, except ...string) error {
 		return fmt.Errorf("wait for a new leader: %w", err)
 	}
 	now := time.Now()
-	t.out.ElectionMs, t.out.Leader, t.out.TermAfter = now.Sub(t.fault).Milliseconds(), b.ID, b.Term
+	t.out.ElectionMs, t.out.Leader = now.Sub(t.fault).Milliseconds(), b.ID
 	if err := t.load.ackAfter(ctx, now); err != nil {
 		return fmt.Errorf("wait for an acknowledgement by the new leader %s: %w", b.ID, err)
 	}
@@ -172,7 +172,9 @@ func (t *trial) awaitMembers(ctx context.Context, ids ...string) error {
 		}
 	}
 	wait(ctx, settle)
-	return nil
+	b, err := t.cluster.Leader(ctx, true)
+	t.out.TermAfter = b.Term
+	return err
 }
 
 // wait passes time under load.
