@@ -211,6 +211,9 @@ func (l *level) collect(from message.QueueOffset) (time.Duration, error) {
 	l.batch.reset(from)
 	for next := from; ; {
 		entries, end, err := l.s.cfg.Log.Read(l.number, next, readMax)
+		if err != nil && l.batch.to > from {
+			return 0, nil // what stands before the trouble is delivered first
+		}
 		if err != nil {
 			return 0, fmt.Errorf("read level %d from %d: %w", l.number, next, err)
 		}

@@ -49,6 +49,7 @@ type fakeLog struct {
 	proposals int
 	reads     int
 	readErr   error
+	readErrAt message.QueueOffset
 	inFlight  map[int32]int
 	fates     func(level int32) fate
 	settle    []func()
@@ -84,7 +85,7 @@ func (l *fakeLog) Read(level int32, from message.QueueOffset, max int) ([]Entry,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++
-	if l.readErr != nil {
+	if l.readErr != nil && from >= l.readErrAt {
 		return nil, 0, l.readErr
 	}
 	if from < l.begin[level] {
@@ -309,6 +310,20 @@ func TestErrorsAreRetriedWithoutHurry(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		require.Len(t, l.got(), 1)
 		require.Greater(t, l.got()[0].at, at)
+	})
+}
+
+func TestDeliversWhatStandsBeforeDamage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLog(t, parse(t, "1s"))
+		for i := range 40 {
+			l.send(1, delayed(t, "T", "0", fmt.Sprint(i)))
+		}
+		l.readErr, l.readErrAt = errors.New("damaged"), 32
+		startScheduler(t, l)
+		time.Sleep(time.Minute)
+		require.Len(t, l.got(), 32)
+		require.Equal(t, message.QueueOffset(32), l.Progress(1))
 	})
 }
 
