@@ -48,24 +48,31 @@ func (l *delayLog) Read(level int32, from message.QueueOffset, limit int) ([]del
 		s.times = s.times[:0]
 		res := l.b.store.Get(store.GetRequest{
 			Topic: message.TopicSchedule, QueueID: queue, Offset: from,
-			MaxMessages: limit, MaxBytes: delayReadBytes, Buf: s.buf[:0],
-			// The store shows the code of each entry to Match alone; all match.
-			Match: func(code int64, _ message.Stored) bool {
-				s.times = append(s.times, code)
-				return true
-			},
+			MaxMessages: limit, MaxBytes: delayReadBytes, Buf: s.buf[:0], Match: s.match,
 		})
 		switch {
-		case res.Err != nil:
-			return nil, from, res.Err
 		case res.Status == store.Found:
+			// What stopped the reading behind these comes up again at Next.
 			entries, err := s.take(res)
 			return entries, res.Next, err
+		case res.Err != nil:
+			return nil, from, res.Err
 		case res.Next <= from || res.Status == store.OffsetTooSmall || res.Status == store.OffsetOverflowBadly:
 			return nil, from, nil
 		}
 		from = res.Next // behind entries whose messages are gone
 	}
+}
+
+// match takes every message and keeps its delivery time, which the store shows
+// to nobody else. The store asks twice about a message, first without the
+// record; counting both would give messages the times of others when one read
+// spans two queue files, and deliver them early.
+func (s *delayScratch) match(code int64, rec message.Stored) bool {
+	if rec != nil {
+		s.times = append(s.times, code)
+	}
+	return true
 }
 
 // take splits what was read into entries.
