@@ -52,6 +52,7 @@ func TestStoredFormOfARealMessage(t *testing.T) {
 	tag, ok := s.Property(PropertyTags)
 	require.True(t, ok)
 	require.EqualValues(t, 2598919, TagsCode(tag))
+	require.EqualValues(t, 2598919, s.TagsCode())
 	require.Equal(t, m, s.Decode())
 }
 

@@ -52,7 +52,11 @@ func Property(props []byte, key string) (value []byte, ok bool) {
 	if key == "" || strings.IndexByte(key, NameValueSeparator) >= 0 || strings.IndexByte(key, PropertySeparator) >= 0 {
 		return nil, false
 	}
-	k := []byte(key)
+	return find(props, []byte(key))
+}
+
+// find is Property for a name that has been checked.
+func find(props, k []byte) (value []byte, ok bool) {
 	for at := 0; ; {
 		i := bytes.Index(props[at:], k)
 		if i < 0 {

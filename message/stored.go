@@ -176,6 +176,13 @@ func (s Stored) Properties() []byte {
 // Property returns the value of one property; see the function Property.
 func (s Stored) Property(key string) ([]byte, bool) { return Property(s.Properties(), key) }
 
+// TagsCode returns the code a consume queue keeps for the record's tag: TagsCode
+// of property TAGS, 0 without one.
+func (s Stored) TagsCode() int64 {
+	tag, _ := find(s.Properties(), []byte(PropertyTags))
+	return TagsCode(tag)
+}
+
 // Decode copies the record into a Message that shares no memory with it.
 func (s Stored) Decode() Message {
 	m := Message{

@@ -79,8 +79,8 @@ func (s *Store) queueEntry(m message.Stored, phy message.PhyOffset) consumequeue
 		// is remembered here, so that a later change of the levels' durations
 		// leaves stored messages alone.
 		entry.TagsCode = entry.StoreTime + s.cfg.DelayTime(int(m.QueueID())+1)
-	} else if tags, ok := m.Property(message.PropertyTags); ok {
-		entry.TagsCode = message.TagsCode(tags)
+	} else {
+		entry.TagsCode = m.TagsCode()
 	}
 	return entry
 }
