@@ -33,7 +33,7 @@ func BenchmarkRoute(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			if _, ok := table.Route(names[i%len(names)], Standard); !ok {
+			if _, ok := table.Route(names[i%len(names)], Standard, Inside); !ok {
 				b.Error("no route")
 			}
 		}
@@ -111,6 +111,6 @@ func BenchmarkLeaderChange(b *testing.B) {
 func TestRouteDoesNotAllocate(t *testing.T) {
 	table, _ := bigTable(t)
 	topic := []byte("topic-00042")
-	table.Route(topic, Standard)
-	require.Zero(t, testing.AllocsPerRun(100, func() { table.Route(topic, Standard) }))
+	table.Route(topic, Standard, Inside)
+	require.Zero(t, testing.AllocsPerRun(100, func() { table.Route(topic, Standard, Inside) }))
 }

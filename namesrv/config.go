@@ -50,6 +50,13 @@ type Config struct {
 	BrokersMax int `cfg:"brokersMax" min:"1" max:"100000"`
 	TopicsMax  int `cfg:"topicsMax" min:"1" max:"10000000"`
 
+	// InternalNetworks says who is told the brokers' own addresses; everybody else
+	// is told their external ones (advertisedListeners of a broker). "" means
+	// everybody; "auto" whoever shares a network with this process, except its
+	// gateway, which is right in a container; else networks as 10.0.0.0/8,
+	// separated by ";", and gateways to leave out as !10.0.0.1.
+	InternalNetworks string `cfg:"internalNetworks"`
+
 	// Listener is a listener to take over instead of ListenPort; tests use it
 	// for a free port.
 	Listener net.Listener
@@ -117,7 +124,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("brokerExpiredTimeSeconds (%s) is shorter than scanNotActiveBrokerInterval (%s): raise the one or lower the other",
 			c.BrokerExpiry, c.ScanInterval)
 	}
-	return nil
+	_, err := parseNetworks(c.InternalNetworks)
+	return err
 }
 
 // fill puts the defaults of the fields that have no key.

@@ -10,7 +10,7 @@ import (
 // encodeRoute writes the TopicRouteData of one topic. The text is compact in
 // both dialects: the Go client cuts the address map apart by hand, and a blank
 // would turn every broker id into 0.
-func encodeRoute(r *route, d Dialect) []byte {
+func encodeRoute(r *route, d Dialect, a Audience) []byte {
 	body := protocol.TopicRouteData{
 		OrderTopicConf:    r.order,
 		QueueDatas:        make([]protocol.QueueData, 0, len(r.queues)),
@@ -24,7 +24,7 @@ func encodeRoute(r *route, d Dialect) []byte {
 		})
 	}
 	for _, v := range r.brokers {
-		body.BrokerDatas = append(body.BrokerDatas, v.data())
+		body.BrokerDatas = append(body.BrokerDatas, v.data(a))
 		maps.Copy(body.FilterServerTable, v.filters)
 	}
 	if d == Standard {
@@ -33,19 +33,19 @@ func encodeRoute(r *route, d Dialect) []byte {
 	return body.AppendJSON(nil)
 }
 
-func (v *brokerView) data() protocol.BrokerData {
-	return protocol.BrokerData{Cluster: v.cluster, BrokerName: v.name, BrokerAddrs: v.addrs}
+func (v *brokerView) data(a Audience) protocol.BrokerData {
+	return protocol.BrokerData{Cluster: v.cluster, BrokerName: v.name, BrokerAddrs: v.addrs[a]}
 }
 
 // encodeClusterInfo writes all brokers and which cluster each is in.
-func encodeClusterInfo(s *snapshot) []byte {
+func encodeClusterInfo(s *snapshot, a Audience) []byte {
 	body := protocol.ClusterInfo{
 		BrokerAddrTable:  make(map[string]protocol.BrokerData, len(s.brokers)),
 		ClusterAddrTable: map[string][]string{},
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.brokers)) {
 		v := s.brokers[name]
-		body.BrokerAddrTable[name] = v.data()
+		body.BrokerAddrTable[name] = v.data(a)
 		body.ClusterAddrTable[v.cluster] = append(body.ClusterAddrTable[v.cluster], name)
 	}
 	return body.AppendJSON(nil)

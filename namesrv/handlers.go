@@ -22,7 +22,7 @@ func (s *Server) Handle(call remoting.Call, req *protocol.Command) {
 func (s *Server) answer(call remoting.Call, req *protocol.Command) *protocol.Response {
 	switch req.Code {
 	case protocol.CodeGetRouteInfoByTopic:
-		return s.getRoute(req)
+		return s.getRoute(call, req)
 	case protocol.CodeRegisterBroker:
 		return s.registerBroker(call, req)
 	case protocol.CodeUnregisterBroker:
@@ -30,7 +30,7 @@ func (s *Server) answer(call remoting.Call, req *protocol.Command) *protocol.Res
 	case protocol.CodeQueryDataVersion:
 		return s.queryDataVersion(req)
 	case protocol.CodeGetBrokerCluster:
-		return success(nil, s.table.ClusterInfo())
+		return success(nil, s.table.ClusterInfo(s.audience(call)))
 	case protocol.CodeWipeWritePermOfBroker:
 		return s.changePerm(req, "wipeTopicCount", s.table.WipeWritePerm)
 	case protocol.CodeAddWritePermOfBroker:
@@ -40,7 +40,7 @@ func (s *Server) answer(call remoting.Call, req *protocol.Command) *protocol.Res
 	case protocol.CodeGetTopicsByCluster:
 		return s.topicsByCluster(req)
 	case protocol.CodeGetSystemTopicListFromNS:
-		topics, addr := s.table.SystemTopics()
+		topics, addr := s.table.SystemTopics(s.audience(call))
 		return success(nil, encodeTopicList(topics, addr))
 	case protocol.CodeGetUnitTopicList:
 		return s.unitTopics(sysFlagUnit, sysFlagUnit)
@@ -79,7 +79,16 @@ func refusal(err error) *protocol.Response {
 	return failure(protocol.StatusSystemError, err.Error())
 }
 
-func (s *Server) getRoute(req *protocol.Command) *protocol.Response {
+// audience says by which addresses the brokers are named to a caller.
+func (s *Server) audience(call remoting.Call) Audience {
+	conn := call.Conn()
+	if conn == nil {
+		return Inside
+	}
+	return s.networks.audience(conn.RemoteAddr().Addr())
+}
+
+func (s *Server) getRoute(call remoting.Call, req *protocol.Command) *protocol.Response {
 	r := req.Required()
 	topic := r.Bytes("topic")
 	if err := r.Err(); err != nil {
@@ -89,7 +98,7 @@ func (s *Server) getRoute(req *protocol.Command) *protocol.Response {
 	if req.Version >= protocol.VersionStandardJSON || req.Bool("acceptStandardJsonOnly") {
 		dialect = Standard
 	}
-	if body, ok := s.table.Route(topic, dialect); ok {
+	if body, ok := s.table.Route(topic, dialect, s.audience(call)); ok {
 		return success(nil, body)
 	}
 	if len(topic) > nameBytesMax {
@@ -109,7 +118,7 @@ func (s *Server) registerBroker(call remoting.Call, req *protocol.Command) *prot
 	}
 	conn := s.brokerConn(call)
 	reg := Registration{
-		Cluster: h.ClusterName, Broker: h.BrokerName, Addr: h.BrokerAddr, HAAddr: h.HAServerAddr, ID: h.BrokerID,
+		Cluster: h.ClusterName, Broker: h.BrokerName, Addr: h.BrokerAddr, HAAddr: h.HAServerAddr, ID: h.BrokerID, External: h.ExternalAddr,
 		Conn: conn, Digest: s.digest(req, h.Compressed),
 	}
 	out, ok := s.table.Refresh(reg, s.cfg.Now())
@@ -199,6 +208,10 @@ func (s *Server) logRegistered(r *Registration, out *Registered) {
 		s.log.Info("broker joined", "broker", r.Broker, "id", r.ID, "addr", r.Addr, "term", r.Version.Term, "cluster", r.Cluster)
 	default:
 		s.log.Debug("broker registered", "broker", r.Broker, "id", r.ID, "addr", r.Addr, "term", r.Version.Term)
+	}
+	if out.ExternalShared != "" {
+		s.log.Warn("two brokers have one external address; clients outside can reach only one of them: check advertisedListeners",
+			"external", r.External, "addr", r.Addr, "other", out.ExternalShared)
 	}
 	if out.TopicsLeftOut > 0 {
 		s.refused.warn(s.log, "topics left out of the routes: raise topicsMax", "broker", r.Broker, "left-out", out.TopicsLeftOut)

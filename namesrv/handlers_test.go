@@ -201,7 +201,7 @@ func TestRegistrationOfASlaveAndVersionQuery(t *testing.T) {
 	require.Equal(t, "1", header(t, requireOK(t, ask(t, s, 205, "brokerName=broker-a", nil)), "wipeTopicCount"))
 	require.Equal(t, "1", header(t, requireOK(t, ask(t, s, 327, "brokerName=broker-a", nil)), "addTopicCount"))
 	requireOK(t, ask(t, s, 104, brokerFields, nil))
-	require.Equal(t, "{1=10.0.0.2}", addrsText(s.table.view.Load().brokers["broker-a"].addrs))
+	require.Equal(t, "{1=10.0.0.2}", addrsText(s.table.view.Load().brokers["broker-a"].addrs[Inside]))
 }
 
 func TestFencedRegistrationIsAnsweredWithBothTerms(t *testing.T) {
@@ -329,7 +329,7 @@ func FuzzRegister(f *testing.F) {
 		require.Len(t, list.Topics, topics)
 		for topic := range s.table.view.Load().routes {
 			for d := range dialects {
-				raw, ok := s.Table().Route([]byte(topic), d)
+				raw, ok := s.Table().Route([]byte(topic), d, Inside)
 				require.True(t, ok)
 				var route protocol.TopicRouteData
 				require.NoError(t, route.Decode(raw))

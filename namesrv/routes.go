@@ -59,11 +59,14 @@ type Registration struct {
 	Broker  string // broker name
 	Addr    string // host:port that clients connect to
 	HAAddr  string
-	ID      int64 // 0 = master
-	Version Version
-	Topics  []Topic
-	Filters []string // filter servers, normally none
-	Conn    uint64   // connection it came by; 0 = none
+	// External is the host:port for clients outside of the brokers' network; ""
+	// means that Addr serves all.
+	External string
+	ID       int64 // 0 = master
+	Version  Version
+	Topics   []Topic
+	Filters  []string // filter servers, normally none
+	Conn     uint64   // connection it came by; 0 = none
 	// Digest identifies the bytes that the fields from Version on were read
 	// from; 0 = unknown. See Refresh.
 	Digest uint64
@@ -78,6 +81,8 @@ type Registered struct {
 	Joined bool
 	// Replaced is the address that had the id before, if it was another one.
 	Replaced string
+	// ExternalShared is another broker's address with the same external one.
+	ExternalShared string
 	// TopicsLeftOut counts topics over the bound that were not taken.
 	TopicsLeftOut int
 }
@@ -147,12 +152,13 @@ type queue struct {
 
 // liveBroker is what is known of one address.
 type liveBroker struct {
-	broker  string
-	updated time.Time
-	version Version
-	conn    uint64
-	ha      string
-	digest  uint64
+	broker   string
+	updated  time.Time
+	version  Version
+	conn     uint64
+	ha       string
+	external string
+	digest   uint64
 }
 
 // NewRouteTable returns an empty table.
@@ -182,10 +188,11 @@ func (r *Registration) check() error {
 			return &FieldError{f.name, "contains control characters"}
 		}
 	}
-	host, port, err := net.SplitHostPort(r.Addr)
-	n, errPort := strconv.Atoi(port)
-	if err != nil || errPort != nil || host == "" || n < 1 || n > 65535 || strings.ContainsAny(r.Addr, "\",;{} \\") {
+	if !isHostPort(r.Addr) {
 		return &FieldError{"brokerAddr", fmt.Sprintf("%q is not host:port", r.Addr)}
+	}
+	if r.External != "" && (!isHostPort(r.External) || len(r.External) > nameBytesMax) {
+		return &FieldError{"external address", fmt.Sprintf("%q is not host:port", r.External)}
 	}
 	if len(r.HAAddr) > nameBytesMax {
 		return &FieldError{"haServerAddr", fmt.Sprintf("is longer than %d bytes", nameBytesMax)}
@@ -202,6 +209,14 @@ func (r *Registration) check() error {
 		}
 	}
 	return nil
+}
+
+// isHostPort accepts what clients can dial and cut out of a route.
+func isHostPort(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	n, errPort := strconv.Atoi(port)
+	return err == nil && errPort == nil && host != "" && n >= 1 && n <= 65535 &&
+		!strings.ContainsAny(addr, "\",;{} \\") && !strings.ContainsFunc(addr, func(c rune) bool { return c < ' ' || c == 0x7f })
 }
 
 func (t *Topic) check() error {
@@ -255,6 +270,10 @@ func (t *RouteTable) Register(r Registration, now time.Time) (Registered, error)
 			b.taken, b.hasTaken = r.Version, true
 		}
 	}
+	if !seen && r.External != "" || seen && known.external != r.External {
+		out.ExternalShared = t.sharedLocked(&r)
+		d.broker(r.Broker)
+	}
 	t.refreshLocked(&r, now)
 	if !slices.Equal(t.filters[r.Addr], r.Filters) {
 		d.broker(r.Broker)
@@ -266,6 +285,16 @@ func (t *RouteTable) Register(r Registration, now time.Time) (Registered, error)
 	t.masterLocked(b, r.ID, &out)
 	t.publishLocked(d)
 	return out, nil
+}
+
+// sharedLocked finds another address that has the external one of r.
+func (t *RouteTable) sharedLocked(r *Registration) string {
+	for addr, l := range t.live {
+		if r.External != "" && l.external == r.External && addr != r.Addr {
+			return addr
+		}
+	}
+	return ""
 }
 
 // masterLocked tells a slave where its master is.
@@ -289,7 +318,7 @@ func (t *RouteTable) Refresh(r Registration, now time.Time) (Registered, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l, ok := t.live[r.Addr]
-	if !ok || r.Digest == 0 || l.digest != r.Digest || l.broker != r.Broker || l.ha != r.HAAddr {
+	if !ok || r.Digest == 0 || l.digest != r.Digest || l.broker != r.Broker || l.ha != r.HAAddr || l.external != r.External {
 		return Registered{}, false
 	}
 	b := t.brokers[r.Broker]
@@ -381,7 +410,7 @@ func (t *RouteTable) takeTopicsLocked(r *Registration, d *dirty) (leftOut int) {
 // refreshLocked notes that an address is alive and by which connection.
 func (t *RouteTable) refreshLocked(r *Registration, now time.Time) {
 	t.forgetLocked(r.Addr)
-	t.live[r.Addr] = &liveBroker{broker: r.Broker, updated: now, version: r.Version, conn: r.Conn, ha: r.HAAddr, digest: r.Digest}
+	t.live[r.Addr] = &liveBroker{broker: r.Broker, updated: now, version: r.Version, conn: r.Conn, ha: r.HAAddr, external: r.External, digest: r.Digest}
 	if r.Conn != 0 {
 		set := t.conns[r.Conn]
 		if set == nil {

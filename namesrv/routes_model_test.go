@@ -218,7 +218,7 @@ func compare(t *rapid.T, table *RouteTable, m *model, topics []string) {
 	present := []string{}
 	for _, topic := range topics {
 		require.Equal(t, m.shows(topic), shows(table, topic), topic)
-		body, ok := table.Route([]byte(topic), Standard)
+		body, ok := table.Route([]byte(topic), Standard, Inside)
 		require.Equal(t, m.shows(topic) != "", ok)
 		if ok {
 			present = append(present, topic)
@@ -228,11 +228,11 @@ func compare(t *rapid.T, table *RouteTable, m *model, topics []string) {
 			for _, q := range table.topics[topic] {
 				fresh.brokers = append(fresh.brokers, table.viewLocked(q.broker, table.brokers[q.broker]))
 			}
-			require.True(t, bytes.Equal(encodeRoute(fresh, Standard), body), "stale route of %s: %s", topic, body)
+			require.True(t, bytes.Equal(encodeRoute(fresh, Standard, Inside), body), "stale route of %s: %s", topic, body)
 		}
 	}
 	require.Equal(t, encodeTopicList(present, ""), table.TopicList())
 	view := table.view.Load()
 	require.Len(t, view.brokers, len(m.cluster))
-	require.Equal(t, encodeClusterInfo(&snapshot{brokers: view.brokers}), table.ClusterInfo())
+	require.Equal(t, encodeClusterInfo(&snapshot{brokers: view.brokers}, Inside), table.ClusterInfo(Inside))
 }

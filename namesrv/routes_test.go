@@ -55,7 +55,7 @@ func shows(t *RouteTable, topic string) string {
 		out = append(out, fmt.Sprintf("%s r%d w%d p%d s%d", q.broker, q.ReadQueues, q.WriteQueues, q.Perm, q.SysFlag))
 	}
 	for _, v := range r.brokers {
-		out = append(out, fmt.Sprintf("%s@%s%s", v.name, v.cluster, addrsText(v.addrs)))
+		out = append(out, fmt.Sprintf("%s@%s%s", v.name, v.cluster, addrsText(v.addrs[Inside])))
 		for _, a := range slices.Sorted(maps.Keys(v.filters)) {
 			out = append(out, fmt.Sprintf("%s:%v", a, v.filters[a]))
 		}
@@ -293,7 +293,7 @@ func TestUnitTopics(t *testing.T) {
 	require.Equal(t, []string{"both", "unit"}, table.TopicsByUnit(sysFlagUnit, sysFlagUnit))
 	require.Equal(t, []string{"both", "sub"}, table.TopicsByUnit(sysFlagUnitSub, sysFlagUnitSub))
 	require.Equal(t, []string{"sub"}, table.TopicsByUnit(sysFlagUnit|sysFlagUnitSub, sysFlagUnitSub))
-	names, addr := table.SystemTopics()
+	names, addr := table.SystemTopics(Inside)
 	require.Equal(t, []string{"broker-a", "c1"}, names)
 	require.Equal(t, "10.0.0.1:10911", addr)
 }
@@ -422,7 +422,7 @@ func TestStaleTerm(t *testing.T) {
 					require.Contains(t, err.Error(), fmt.Sprintf("term %d", s.stale))
 				}
 				if s.addrs != "" {
-					require.Equal(t, s.addrs, addrsText(table.view.Load().brokers["broker-a"].addrs), i)
+					require.Equal(t, s.addrs, addrsText(table.view.Load().brokers["broker-a"].addrs[Inside]), i)
 				}
 			}
 		})

@@ -32,6 +32,7 @@ type Server struct {
 	remoting *remoting.Server
 	refused  limitedLog
 	seed     maphash.Seed // of registration digests
+	networks networks     // who is told which addresses
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -72,6 +73,9 @@ func New(cfg Config) (*Server, error) {
 		s.applyOrders()
 	})
 	var err error
+	if s.networks, err = parseNetworks(cfg.InternalNetworks); err != nil {
+		return nil, err
+	}
 	s.kv, err = OpenKV(cfg.FS, cfg.KVConfigPath, s.kvChanged)
 	if err != nil {
 		return nil, err
@@ -106,6 +110,9 @@ func (s *Server) Start(ctx context.Context) error {
 	s.remoting, s.started = srv, true
 	s.wg.Go(s.scan)
 	s.log.Info("name server listens", "addr", listener.Addr().String())
+	if s.networks.on {
+		s.log.Info("askers outside of these networks are told the brokers' external addresses", "networks", s.networks.String())
+	}
 	return nil
 }
 

@@ -23,15 +23,15 @@ const (
 type snapshot struct {
 	routes  map[string]*route
 	brokers map[string]*brokerView
-	cluster atomic.Pointer[[]byte] // encoded ClusterInfo
-	topics  atomic.Pointer[[]byte] // encoded TopicList
+	cluster [audiences]atomic.Pointer[[]byte] // encoded ClusterInfo
+	topics  atomic.Pointer[[]byte]            // encoded TopicList
 }
 
 // brokerView is the immutable public half of a broker.
 type brokerView struct {
 	name    string
 	cluster string
-	addrs   map[int64]string
+	addrs   [audiences]map[int64]string
 	filters map[string][]string // nil when none of the addresses has any
 }
 
@@ -42,7 +42,7 @@ type route struct {
 	queues  []queue
 	brokers []*brokerView // by name, one for each queue
 	order   string
-	encoded [dialects]atomic.Pointer[[]byte]
+	encoded [dialects][audiences]atomic.Pointer[[]byte]
 }
 
 func newSnapshot() *snapshot {
@@ -108,8 +108,12 @@ func (t *RouteTable) publishLocked(d *dirty) {
 }
 
 func (t *RouteTable) viewLocked(name string, b *broker) *brokerView {
-	v := &brokerView{name: name, cluster: b.cluster, addrs: maps.Clone(b.addrs)}
-	for _, addr := range b.addrs {
+	v := &brokerView{name: name, cluster: b.cluster}
+	v.addrs[Inside], v.addrs[Outside] = maps.Clone(b.addrs), maps.Clone(b.addrs)
+	for id, addr := range b.addrs {
+		if l := t.live[addr]; l != nil && l.external != "" {
+			v.addrs[Outside][id] = l.external
+		}
 		if list, ok := t.filters[addr]; ok {
 			if v.filters == nil {
 				v.filters = map[string][]string{}
@@ -122,19 +126,19 @@ func (t *RouteTable) viewLocked(name string, b *broker) *brokerView {
 
 // Route returns the encoded TopicRouteData of a topic, false when no broker
 // serves it. The bytes are shared and must not be changed.
-func (t *RouteTable) Route(topic []byte, d Dialect) ([]byte, bool) {
+func (t *RouteTable) Route(topic []byte, d Dialect, a Audience) ([]byte, bool) {
 	r, ok := t.view.Load().routes[string(topic)]
 	if !ok || len(r.brokers) == 0 {
 		return nil, false
 	}
-	return cached(&r.encoded[d], func() []byte { return encodeRoute(r, d) }), true
+	return cached(&r.encoded[d][a], func() []byte { return encodeRoute(r, d, a) }), true
 }
 
 // ClusterInfo returns the encoded ClusterInfo, with bare numbers as keys for
 // every caller, as 4.9.4 and 5.x do. The bytes are shared.
-func (t *RouteTable) ClusterInfo() []byte {
+func (t *RouteTable) ClusterInfo(a Audience) []byte {
 	s := t.view.Load()
-	return cached(&s.cluster, func() []byte { return encodeClusterInfo(s) })
+	return cached(&s.cluster[a], func() []byte { return encodeClusterInfo(s, a) })
 }
 
 // TopicList returns the encoded list of all topics. The bytes are shared.
@@ -187,7 +191,7 @@ func (s *snapshot) topicsWhere(match func(*route) bool) []string {
 // SystemTopics returns the names RocketMQ counts as system topics, cluster
 // names and broker names, and the address of one broker, which mqadmin then
 // asks for the rest.
-func (t *RouteTable) SystemTopics() (topics []string, addr string) {
+func (t *RouteTable) SystemTopics(a Audience) (topics []string, addr string) {
 	s := t.view.Load()
 	names := map[string]struct{}{}
 	for name, v := range s.brokers {
@@ -196,8 +200,8 @@ func (t *RouteTable) SystemTopics() (topics []string, addr string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.brokers)) {
 		v := s.brokers[name]
-		for _, id := range slices.Sorted(maps.Keys(v.addrs)) {
-			return slices.Sorted(maps.Keys(names)), v.addrs[id]
+		for _, id := range slices.Sorted(maps.Keys(v.addrs[a])) {
+			return slices.Sorted(maps.Keys(names)), v.addrs[a][id]
 		}
 	}
 	return []string{}, ""

@@ -156,6 +156,9 @@ type BrokerHeader struct {
 	HAServerAddr string
 	Compressed   bool
 	BodyCRC32    int32
+	// ExternalAddr is ours: where clients outside of the broker's network find
+	// it. Other name servers ignore the field; empty is not sent.
+	ExternalAddr string
 }
 
 // Decode reads the header of c.
@@ -169,6 +172,7 @@ func (h *BrokerHeader) Decode(c *Command) error {
 		HAServerAddr: c.Str("haServerAddr"),
 		Compressed:   c.Bool("compressed"),
 		BodyCRC32:    c.Int("bodyCrc32", 0),
+		ExternalAddr: c.Str("cometExternalAddr"),
 	}
 	return r.Err()
 }
@@ -180,6 +184,9 @@ func (h *BrokerHeader) EncodeFields(w *FieldWriter) {
 	w.Int64("brokerId", h.BrokerID)
 	w.String("brokerName", h.BrokerName)
 	w.String("clusterName", h.ClusterName)
+	if h.ExternalAddr != "" {
+		w.String("cometExternalAddr", h.ExternalAddr)
+	}
 	w.Bool("compressed", h.Compressed)
 	w.String("haServerAddr", h.HAServerAddr)
 }
