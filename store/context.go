@@ -140,7 +140,7 @@ func decodeActions(b []byte) ([]action, error) {
 		switch {
 		case kind == actionPublish:
 			actions = append(actions, action{nested: int(n)})
-		case kind == actionDelete && int64(n) <= int64(len(b)):
+		case kind == actionDelete && n > 0 && int64(n) <= int64(len(b)):
 			actions = append(actions, action{topic: string(b[:n])})
 			b = b[n:]
 		default:

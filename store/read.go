@@ -213,20 +213,25 @@ func (r *reading) step() {
 		return
 	}
 	// next is where to go on if all picks can be read.
-	next, picks := r.choose(entries)
+	next, picks, bounded := r.choose(entries)
+	want := r.res.Count + len(picks)
 	for len(picks) > 0 && r.res.Err == nil {
 		group := groupOf(picks)
 		r.fetch(group)
 		picks = picks[len(group):]
 	}
-	if r.res.Err == nil {
-		r.scanned += int(next - r.res.Next)
-		r.res.Next = next
+	if r.res.Err != nil {
+		return
 	}
+	r.scanned += int(next - r.res.Next)
+	r.res.Next = next
+	// A pick that its record spoke against leaves room for another.
+	r.full = bounded && r.res.Count == want
 }
 
-// choose picks the entries to read, as far as the bounds allow.
-func (r *reading) choose(entries []consumequeue.Entry) (next message.QueueOffset, picks []pick) {
+// choose picks the entries to read; bounded tells that MaxMessages or MaxBytes
+// ended it, in case all picks end up in the answer.
+func (r *reading) choose(entries []consumequeue.Entry) (next message.QueueOffset, picks []pick, bounded bool) {
 	logMin := r.s.minOffset()
 	picks = r.buf.picks[:0]
 	bytes := len(r.res.Messages) - r.start
@@ -241,14 +246,13 @@ func (r *reading) choose(entries []consumequeue.Entry) (next message.QueueOffset
 		}
 		have := r.res.Count + len(picks)
 		if have >= r.req.MaxMessages || have > 0 && bytes+int(e.Size) > r.req.MaxBytes {
-			r.full = true
-			return off, picks
+			return off, picks, true
 		}
 		bytes += int(e.Size)
 		picks = append(picks, pick{e, off})
 	}
 	next = r.res.Next + message.QueueOffset(len(entries))
-	return next, picks
+	return next, picks, false
 }
 
 // groupOf cuts off the first picks that one read of the log can serve.
