@@ -70,6 +70,7 @@ type Broker struct {
 	levels     delay.Levels
 	ip         netip.Addr     // brokerIP1
 	addr       netip.AddrPort // brokerIP1:listenPort, what clients dial
+	external   string         // what clients outside of the network dial, or ""
 
 	routes  map[int32]*route
 	stats   stats
@@ -235,8 +236,15 @@ func (b *Broker) listen(cfg *Config) (main, vip net.Listener, err error) {
 			}
 		}
 	}
-	port := main.Addr().(*net.TCPAddr).Port
-	b.addr = netip.AddrPortFrom(b.ip, uint16(port))
+	_, port, external, err := listenersOf(cfg.AdvertisedListeners)
+	if err != nil {
+		closeAll(main, vip)
+		return nil, nil, err
+	}
+	if port == 0 {
+		port = main.Addr().(*net.TCPAddr).Port
+	}
+	b.addr, b.external = netip.AddrPortFrom(b.ip, uint16(port)), external
 	return main, vip, nil
 }
 

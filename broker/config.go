@@ -32,6 +32,11 @@ type Config struct {
 	// Empty or "auto" means the first IPv4 address that is not loopback. A host
 	// name is resolved once at start, because ids need the literal address.
 	IP1 string `cfg:"brokerIP1" important:"true"`
+	// AdvertisedListeners gives this broker two addresses, for clients in its own
+	// network and for all others: "internal://broker-a:10911,external://127.0.0.1:10911".
+	// internal replaces brokerIP1; external takes effect on name servers that have
+	// internalNetworks set. A name server tells each client the one it can reach.
+	AdvertisedListeners string `cfg:"advertisedListeners" important:"true"`
 
 	// ListenPort is the port for clients. Port ListenPort-2 serves the same
 	// requests except pulls (RocketMQ's VIP channel) while VIPChannel is true.
@@ -292,6 +297,11 @@ func (c Config) Validate() error {
 	if _, err := delay.ParseLevels(c.DelayLevels); err != nil {
 		errs = append(errs, err)
 	}
+	if host, _, _, err := listenersOf(c.AdvertisedListeners); err != nil {
+		errs = append(errs, err)
+	} else if host != "" && c.IP1 != "" && c.IP1 != "auto" && c.IP1 != host {
+		errs = append(errs, fmt.Errorf("brokerIP1=%q is not allowed: advertisedListeners says internal://%s; leave one of them out", c.IP1, host))
+	}
 	if peers, err := c.peers(); err != nil {
 		errs = append(errs, err)
 	} else if err := c.checkSelf(peers); err != nil {
@@ -434,6 +444,11 @@ func (c Config) registerPeriod() time.Duration {
 // advertisedIP resolves brokerIP1 to the literal address that clients dial and
 // message ids carry. IPv4 is preferred: some clients cannot read IPv6 ids.
 func (c Config) advertisedIP() (netip.Addr, error) {
+	if host, _, _, err := listenersOf(c.AdvertisedListeners); err != nil {
+		return netip.Addr{}, err
+	} else if host != "" {
+		c.IP1 = host
+	}
 	if c.IP1 == "" || c.IP1 == "auto" {
 		return firstAddress(), nil
 	}

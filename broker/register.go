@@ -149,7 +149,7 @@ func (b *Broker) registrationHeader() protocol.BrokerHeader {
 	}
 	return protocol.BrokerHeader{
 		ClusterName: b.cfg().ClusterName, BrokerName: b.brokerName, BrokerAddr: b.addr.String(), BrokerID: id,
-		HAServerAddr: b.haAddr(),
+		HAServerAddr: b.haAddr(), ExternalAddr: b.external,
 	}
 }
 
