@@ -96,6 +96,9 @@ func (n *memNode) store(p []byte, off int64) {
 }
 
 func (n *memNode) writeAt(p []byte, off int64, seq uint64) {
+	if len(p) == 0 {
+		return // as on a real disk, this does not even extend the file
+	}
 	n.store(p, off)
 	n.ops = append(n.ops, fileOp{seq: seq, off: off, data: append([]byte(nil), p...)})
 }
