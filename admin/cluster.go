@@ -67,6 +67,11 @@ func (c *Client) Runtime(ctx context.Context, addr string) (map[string]string, e
 const (
 	RuntimeKeyRole = "raftRole" // leader, follower or candidate
 	RuntimeKeyTerm = "raftTerm"
+	// RuntimeKeyLeader is the id of the group's leader, "" while there is none.
+	RuntimeKeyLeader = "raftLeaderId"
+	// RuntimeKeyRegistered is "true" when some name server took the last
+	// registration, or when none is configured.
+	RuntimeKeyRegistered = "registered"
 )
 
 // Member is what one member of a replica group says of itself.

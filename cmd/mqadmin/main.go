@@ -20,6 +20,7 @@ const (
 	exitFailed     = 1
 	exitNoNamesrv  = 2
 	exitDrillFound = 3
+	exitUnhealthy  = 10
 )
 
 // errDrillFailed says that a drill was carried out and found a broken promise;
@@ -47,6 +48,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	switch {
 	case errors.Is(err, errDrillFailed):
 		return exitDrillFound
+	case errors.Is(err, errUnhealthy):
+		return exitUnhealthy
 	case errors.Is(err, admin.ErrNoNameServer):
 		return exitNoNamesrv
 	default:

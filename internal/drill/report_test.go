@@ -1,6 +1,8 @@
 package drill
 
 import (
+	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,4 +49,23 @@ func TestMissingCommits(t *testing.T) {
 	n, oldest := missing(commits, 1, fault)
 	require.Equal(t, 2, n)
 	require.Equal(t, 300*time.Millisecond, oldest)
+}
+
+// Scripts read these fields; none may go or change its name.
+func TestReportFields(t *testing.T) {
+	b, err := json.Marshal(Report{Trials: []Trial{{}}})
+	require.NoError(t, err)
+	var got map[string]any
+	require.NoError(t, json.Unmarshal(b, &got))
+	keys := func(v any) (out []string) {
+		for k := range v.(map[string]any) {
+			out = append(out, k)
+		}
+		slices.Sort(out)
+		return out
+	}
+	require.Equal(t, []string{"drill", "flush", "nodes", "outstanding", "summary", "trials"}, keys(got))
+	require.Subset(t, keys(got["trials"].([]any)[0]), []string{"trial", "acked", "unknown", "lost", "duplicated", "outOfOrder",
+		"offsetsReused", "electionMs", "gapMs", "termBefore", "termAfter", "pass"})
+	require.Subset(t, keys(got["summary"]), []string{"trials", "acked", "lost", "offsetsReused", "electionMsMedian", "gapMsMedian", "gapMsMax", "pass"})
 }

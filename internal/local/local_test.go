@@ -1,0 +1,163 @@
+package local
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cometmq/cometmq/internal/config"
+)
+
+func TestPortsFollowFromTheBasePort(t *testing.T) {
+	st, err := plan(Spec{BasePort: 9876, Nodes: 3, Flush: FlushSync})
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:9876", st.Namesrv.Addr)
+	var listen, raft []string
+	for _, b := range st.Brokers {
+		listen, raft = append(listen, b.Addr), append(raft, b.RaftAddr)
+	}
+	require.Equal(t, []string{"127.0.0.1:10911", "127.0.0.1:10921", "127.0.0.1:10931"}, listen)
+	require.Equal(t, []string{"127.0.0.1:40911", "127.0.0.1:40921", "127.0.0.1:40931"}, raft)
+
+	st, err = plan(Spec{BasePort: 60000, Nodes: 1, Flush: FlushAsync})
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:61040", st.Brokers[0].RaftAddr, "30000 above does not exist")
+}
+
+func TestPlanRefuses(t *testing.T) {
+	for _, row := range []struct {
+		spec Spec
+		want string
+	}{
+		{Spec{BasePort: 9876, Nodes: 2, Flush: FlushSync}, "--nodes 2"},
+		{Spec{BasePort: 9876, Nodes: 9, Flush: FlushSync}, "--nodes 9"},
+		{Spec{BasePort: 9876, Nodes: 3, Flush: "maybe"}, `--flush "maybe"`},
+		{Spec{BasePort: 80, Nodes: 3, Flush: FlushSync}, "--base-port 80"},
+		{Spec{BasePort: 65000, Nodes: 3, Flush: FlushSync}, "1024 to 64475"},
+	} {
+		_, err := plan(row.spec)
+		require.ErrorContains(t, err, row.want)
+	}
+	_, err := plan(Spec{BasePort: 64475, Nodes: 3, Flush: FlushSync})
+	require.NoError(t, err, "the largest port that the message allows")
+}
+
+func TestAProcessIsNotMistakenForAnother(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	require.NoError(t, cmd.Start())
+	p := Process{PID: cmd.Process.Pid, Started: startedAt(cmd.Process.Pid)}
+	require.NotEmpty(t, p.Started)
+	require.True(t, p.Alive())
+
+	other := Process{PID: p.PID, Started: p.Started + "0"} // the same pid, given to somebody else
+	require.False(t, other.Alive())
+	require.NoError(t, other.signal(syscall.SIGKILL))
+	require.True(t, p.Alive(), "a stranger was killed")
+
+	require.NoError(t, p.signal(syscall.SIGKILL))
+	require.Eventually(t, func() bool { return !p.Alive() }, 5*time.Second, time.Millisecond, "a zombie counts as dead")
+	_ = cmd.Wait()
+	require.False(t, Process{}.Alive())
+}
+
+func TestStatFieldsOfAStrangeName(t *testing.T) {
+	f := statFields([]byte("42 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21"))
+	require.Equal(t, "S", f[0])
+	require.Equal(t, "11", f[11])
+	require.Equal(t, "777", f[19])
+}
+
+func TestUsageOfOurselves(t *testing.T) {
+	u, err := Process{PID: os.Getpid()}.Usage()
+	require.NoError(t, err)
+	require.Greater(t, u.RSS, int64(1<<20))
+	require.Less(t, u.CPU, time.Hour)
+	// Work until it shows: how long that takes depends on who else works here.
+	require.Eventually(t, func() bool {
+		for range 1_000_000 {
+			_ = statFields(nil)
+		}
+		now, err := Process{PID: os.Getpid()}.Usage()
+		return err == nil && now.CPU > u.CPU
+	}, 20*time.Second, time.Millisecond)
+}
+
+func TestClaim(t *testing.T) {
+	want, err := plan(Spec{BasePort: 20000, Nodes: 3, Flush: FlushSync})
+	require.NoError(t, err)
+
+	dir := t.TempDir()
+	require.NoError(t, claim(dir, want), "an empty directory")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "thesis.txt"), nil, 0o644))
+	require.ErrorContains(t, claim(dir, want), "not empty")
+
+	dir = t.TempDir()
+	require.NoError(t, save(dir, want))
+	require.NoError(t, claim(dir, want), "its own data")
+	other := want
+	other.Nodes = 1
+	require.ErrorContains(t, claim(dir, other), "--nodes 3, which cannot change")
+	other = want
+	other.Flush = FlushAsync
+	require.NoError(t, claim(dir, other), "the flush mode may change")
+
+	stale := want
+	stale.Namesrv.Process = Process{PID: os.Getpid(), Started: "long ago"}
+	require.NoError(t, save(dir, stale))
+	require.NoError(t, claim(dir, want), "a stale pid that somebody else has now")
+	stale.Namesrv.Process.Started = startedAt(os.Getpid())
+	require.NoError(t, save(dir, stale))
+	require.ErrorIs(t, claim(dir, want), ErrRunning)
+}
+
+func TestLoadRefusesForeignFiles(t *testing.T) {
+	dir := t.TempDir()
+	_, err := load(dir)
+	require.ErrorIs(t, err, ErrNone)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, stateFile), []byte(`{"kind":"something else"}`), 0o644))
+	_, err = load(dir)
+	require.ErrorContains(t, err, "not a state file of mqadmin local")
+	_, err = Open(dir)
+	require.Error(t, err)
+}
+
+func TestSettingsOfTheOwnerAreKept(t *testing.T) {
+	st, err := plan(Spec{BasePort: 20000, Nodes: 3, Flush: FlushSync})
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "broker.conf")
+	require.NoError(t, writeConf(file, brokerConf("/data", st, st.Brokers[1]), nil))
+	first, err := os.ReadFile(file)
+	require.NoError(t, err)
+	values, err := config.ParseText(first)
+	require.NoError(t, err)
+	require.Equal(t, "n1", values["dLegerSelfId"])
+	require.Equal(t, "n0-127.0.0.1:51035;n1-127.0.0.1:51045;n2-127.0.0.1:51055", values["dLegerPeers"])
+	require.Equal(t, "SYNC_FLUSH", values["flushDiskType"])
+
+	require.NoError(t, os.WriteFile(file, append(first, "maxMessageSize=1024\n"...), 0o644))
+	require.NoError(t, writeConf(file, "ignored=1\n", map[string]string{"flushDiskType": "ASYNC_FLUSH"}))
+	again, err := os.ReadFile(file)
+	require.NoError(t, err)
+	values, err = config.ParseText(again)
+	require.NoError(t, err)
+	require.Equal(t, "1024", values["maxMessageSize"])
+	require.Equal(t, "ASYNC_FLUSH", values["flushDiskType"])
+	require.NotContains(t, values, "ignored")
+}
+
+func TestOneStartsAtATime(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := lockDir(dir)
+	require.NoError(t, err)
+	_, err = lockDir(dir)
+	require.ErrorIs(t, err, ErrBusy)
+	unlock()
+	unlock, err = lockDir(dir)
+	require.NoError(t, err)
+	unlock()
+}
