@@ -91,6 +91,7 @@ func (b *Broker) handleRuntimeInfo(context.Context, request) (*protocol.Response
 		"raftTerm":                             n(int64(st.Term)),
 		"raftLeaderId":                         st.LeaderID,
 		"raftSelfId":                           b.selfID,
+		"registered":                           strconv.FormatBool(len(b.cfg().nameServers()) == 0 || b.register.anyReached()),
 		"raftCommitIndex":                      n(int64(st.CommitIndex)),
 		"raftAppliedIndex":                     n(int64(st.AppliedIndex)),
 	}
