@@ -324,11 +324,13 @@ func TestOutQueueHardBound(t *testing.T) {
 	for i := range int32(n) {
 		p.request(i, 0, "")
 	}
-	var conn *Conn
+	var held []Call // all accepted before the first answer, as held pulls are
+	for range n {
+		held = append(held, <-calls)
+	}
+	conn := held[0].Conn()
 	body := make([]byte, 256<<10)
-	for range n { // 75 MiB, accepted before the peer stopped reading
-		call := <-calls
-		conn = call.Conn()
+	for _, call := range held { // 75 MiB
 		call.Reply(&protocol.Response{Body: body, Release: func() { released.Add(1) }})
 	}
 	<-conn.Done()
