@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func noEnv(string) (string, bool) { return "", false }
+
+// output collects what a run prints while it runs.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// freePort returns a port that nobody listens on, nor on the ones a broker
+// derives from it.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		port := l.Addr().(*net.TCPAddr).Port
+		require.NoError(t, l.Close())
+		if port < 1100 || port > 35000 {
+			port = 11000 + port%20000
+		}
+		free := true
+		for _, p := range []int{port, port - 2, port + 30000} {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+			if err != nil {
+				free = false
+				break
+			}
+			require.NoError(t, l.Close())
+		}
+		if free {
+			return port
+		}
+	}
+}
+
+// start runs a broker until the returned function is called, which returns
+// its exit code.
+func start(t *testing.T, args ...string) (*output, *output, func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var stdout, stderr output
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, args, noEnv, &stdout, &stderr) }()
+	var once sync.Once
+	exit := -1
+	stop := func() int {
+		once.Do(func() {
+			cancel()
+			exit = <-code
+		})
+		return exit
+	}
+	t.Cleanup(func() { stop() })
+	return &stdout, &stderr, stop
+}
+
+func TestBrokerWithHardlyAnyConfiguration(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	port := freePort(t)
+	args := []string{"--set", "storePathRootDir=" + dir, "--set", fmt.Sprintf("listenPort=%d", port), "--set", "brokerIP1=localhost",
+		"--set", "brokerName=broker-a", "--set", "bindAddress=127.0.0.1", "--set", "mappedFileSizeCommitLog=1048576"}
+	stdout, stderr, stop := start(t, args...)
+	line := fmt.Sprintf("The broker[broker-a, 127.0.0.1:%d] boot success. serializeType=JSON\n", port)
+	require.Eventually(t, func() bool { return stdout.String() == line }, 20*time.Second, 5*time.Millisecond, stderr)
+
+	other := filepath.Join(t.TempDir(), "store")
+	again := func(set ...string) (int, string) {
+		var out output
+		code := run(t.Context(), append(append([]string{}, args...), set...), noEnv, io.Discard, &out)
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		return code, lines[len(lines)-1]
+	}
+	code, text := again("--set", "storePathRootDir="+other)
+	require.Equal(t, exitPortInUse, code)
+	require.Contains(t, text, fmt.Sprintf("mqbroker: port in use: port %d (listenPort) is taken", port))
+	code, text = again("--set", fmt.Sprintf("listenPort=%d", freePort(t)))
+	require.Equal(t, exitStoreLocked, code)
+	require.Contains(t, text, fmt.Sprintf("is locked by process %d", os.Getpid()))
+
+	require.Zero(t, stop(), stderr)
+	code, text = again("--set", "brokerClusterName=another")
+	require.Equal(t, exitOtherStore, code)
+	require.Contains(t, text, `holds the store of cluster "DefaultCluster", not of "another"`)
+}
+
+func TestConfigurationErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "broker.conf")
+	write := func(text string) {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	}
+	for name, test := range map[string]struct {
+		file string
+		args []string
+		code int
+		want string
+	}{
+		"bad value":      {"flushDiskType=NEVER", nil, exitBadConfig, `flushDiskType="NEVER" is not allowed: flushDiskType expects one of ASYNC_FLUSH, SYNC_FLUSH`},
+		"unknown self":   {"enableDLegerCommitLog=true\ndLegerGroup=g\ndLegerPeers=n0-127.0.0.1:1\ndLegerSelfId=n3", nil, exitUnknownSelf, "dLegerSelfId=n3 is not in dLegerPeers (n0)"},
+		"unknown option": {"", []string{"-x"}, exitBadConfig, "unknown option -x"},
+		"unknown set":    {"", []string{"--set", "flushDisktype=SYNC_FLUSH"}, exitBadConfig, "did you mean flushDiskType?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write(test.file)
+			var stderr output
+			code := run(t.Context(), append([]string{"-c", file}, test.args...), noEnv, io.Discard, &stderr)
+			require.Equal(t, test.code, code, stderr.String())
+			require.Contains(t, stderr.String(), test.want)
+		})
+	}
+	var stderr output
+	require.Equal(t, exitBadConfig, run(t.Context(), []string{"-c", file + ".missing"}, noEnv, io.Discard, &stderr))
+	require.Contains(t, stderr.String(), "broker.conf.missing")
+}
+
+func TestPrintedSettings(t *testing.T) {
+	env := func(key string) (string, bool) {
+		if key == "NAMESRV_ADDR" {
+			return "10.0.0.1:9876", true
+		}
+		return "", false
+	}
+	var all, important, stderr output
+	require.Zero(t, run(t.Context(), []string{"-p"}, env, &all, &stderr))
+	require.Zero(t, run(t.Context(), []string{"-m", "-n", "10.0.0.2:9876"}, env, &important, &stderr))
+	require.Contains(t, all.String(), "namesrvAddr=10.0.0.1:9876\n")
+	require.Contains(t, important.String(), "namesrvAddr=10.0.0.2:9876\n", "the option wins over the environment")
+	require.Contains(t, all.String(), "maxMessageSize=4194304\n")
+	require.NotContains(t, important.String(), "maxMessageSize")
+	for _, line := range strings.Split(strings.TrimSpace(all.String()), "\n") {
+		require.Regexp(t, regexp.MustCompile(`^[a-zA-Z0-9]+=`), line)
+	}
+	var help output
+	require.Zero(t, run(t.Context(), []string{"-h"}, env, &help, &stderr))
+	require.Contains(t, help.String(), "--configFile")
+}
+
+func TestUnreachableNameServerIsNoReasonToStop(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	dead := l.Addr().String()
+	require.NoError(t, l.Close())
+	stdout, stderr, stop := start(t, "-n", dead, "--set", "storePathRootDir="+filepath.Join(t.TempDir(), "store"),
+		"--set", fmt.Sprintf("listenPort=%d", freePort(t)), "--set", "brokerIP1=127.0.0.1", "--set", "mappedFileSizeCommitLog=1048576")
+	require.Eventually(t, func() bool {
+		return strings.HasSuffix(stdout.String(), "boot success. serializeType=JSON and name server is "+dead+"\n")
+	}, 20*time.Second, 5*time.Millisecond)
+	require.Contains(t, stderr.String(), "cannot reach name server")
+	require.Zero(t, stop())
+}
+
+func TestMemoryLimitFile(t *testing.T) {
+	for text, want := range map[string]int64{"max\n": 0, "2147483648\n": 2 << 30, "9223372036854771712": 0, "": 0, "-1": 0} {
+		require.Equal(t, want, parseLimit(text), text)
+	}
+}
