@@ -47,6 +47,10 @@ type Config struct {
 	// OpenKV opens the metadata file. Default: bbolt at Dir/metadata.db. Tests on
 	// a memory disk give (*MemKV).Open, since bbolt maps a real file.
 	OpenKV func(path string) (KVFile, error)
+
+	// Of tests: bounds of the consume queues, so small that they are met.
+	tailBytes int64
+	openFiles int
 }
 
 // DefaultConfig returns the defaults; Dir is still missing.

@@ -76,6 +76,9 @@ func (c *ApplyContext) Publish(i int) Result {
 // DeleteTopic removes the queues of a topic. Its messages stay in the log until
 // that is cut; a topic of the same name begins at queue offset 0.
 func (c *ApplyContext) DeleteTopic(topic string) {
+	if topic == "" {
+		return
+	}
 	c.actions = append(c.actions, action{topic: topic})
 	switch {
 	case c.store != nil:

@@ -197,6 +197,8 @@ func (s *Store) loadQueues(all bool) error {
 		Dir:       filepath.Join(s.cfg.Dir, "consumequeue"),
 		Logger:    s.cfg.Logger.Named("consumequeue"),
 		OnFailure: s.cfg.OnFailure,
+		TailBytes: s.cfg.tailBytes,
+		OpenFiles: s.cfg.openFiles,
 	}, states)
 	if err != nil {
 		return err
