@@ -1,4 +1,4 @@
-// Package drill breaks a local cluster under load and proves what became of
+// Package drill breaks a cluster under load and proves what became of
 // every message: steady load, a fault, recovery, and then an audit that reads
 // every queue from offset 0 and compares it with what was acknowledged.
 //
@@ -13,5 +13,5 @@
 //     queue contents, so that its tests can hand it made-up ones and see that it
 //     reports each kind of failure.
 //
-// Callers: mqadmin drill, and bench for the load.
+// Callers: mqadmin drill and internal/compose.
 package drill

@@ -7,16 +7,37 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cometmq/cometmq/admin"
 	"github.com/cometmq/cometmq/internal/local"
 )
 
+// Cluster is what a drill needs of the cluster it breaks: *local.Cluster, or the
+// containers of a compose project. Members are named by their dLegerSelfId.
+type Cluster interface {
+	// Namesrv lists the name servers, separated by ";".
+	Namesrv() string
+	// Flush is the flush mode, for the report.
+	Flush() string
+	Members() []string
+	// Leader waits until a member other than the given ones says that it leads;
+	// registered asks for the name server to know it too.
+	Leader(ctx context.Context, registered bool, except ...string) (local.Broker, error)
+	// Joined waits until a member is leader or follower of a group with a leader.
+	Joined(ctx context.Context, id string) error
+	// Kill ends a member at once and returns when it is gone; Start starts it
+	// again without waiting for it to answer.
+	Kill(id string) error
+	Start(id string) error
+	Signal(id string, sig syscall.Signal) error
+}
+
 // Config says which drill to run on which cluster.
 type Config struct {
 	Drill       string // a name of Names
-	Cluster     *local.Cluster
+	Cluster     Cluster
 	Trials      int
 	Outstanding int       // senders with one message each under way
 	Progress    io.Writer // a line per step, for people; nil for none
@@ -43,7 +64,7 @@ func Names() [][2]string {
 
 // trial is one trial under way.
 type trial struct {
-	cluster *local.Cluster
+	cluster Cluster
 	load    *Load
 	out     *Trial
 	old     local.Broker // who led before the fault
@@ -59,8 +80,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, processes := cfg.Cluster.Running()
-	rep := &Report{Drill: f.name, Nodes: processes - 1, Flush: cfg.Cluster.Flush(), Outstanding: cfg.Outstanding}
+	rep := &Report{Drill: f.name, Nodes: len(cfg.Cluster.Members()), Flush: cfg.Cluster.Flush(), Outstanding: cfg.Outstanding}
 	defer rep.summarize()
 	for n := 1; n <= cfg.Trials; n++ {
 		t, err := runTrial(ctx, cfg, f, n)
@@ -92,7 +112,7 @@ func say(w io.Writer, format string, args ...any) {
 }
 
 func runTrial(ctx context.Context, cfg Config, f fault, n int) (*Trial, error) {
-	client, err := admin.New(admin.Config{NameServers: []string{cfg.Cluster.Namesrv()}, Timeout: attemptTimeout, RefusalsMax: -1})
+	client, err := admin.New(admin.Config{NameServers: admin.ParseNameServers(cfg.Cluster.Namesrv()), Timeout: attemptTimeout, RefusalsMax: -1})
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +178,7 @@ func (t *trial) audit(ctx context.Context, f fault, client *admin.Client, run, t
 	return nil
 }
 
-func createTopic(ctx context.Context, cluster *local.Cluster, client *admin.Client, topic string) error {
+func createTopic(ctx context.Context, cluster Cluster, client *admin.Client, topic string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, recoverTimeout, errors.New("the topic of the drill did not appear"))
 	defer cancel()
 	leader, err := cluster.Leader(ctx, true)

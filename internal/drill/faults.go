@@ -61,26 +61,24 @@ func killAll(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	members := t.cluster.Status(ctx).Brokers
+	ids := t.cluster.Members()
 	t.begin(old)
-	errs := make(chan error, len(members))
+	errs := make(chan error, len(ids))
 	var wg sync.WaitGroup
-	for _, m := range members {
-		wg.Go(func() { errs <- t.cluster.Kill(m.ID) })
+	for _, id := range ids {
+		wg.Go(func() { errs <- t.cluster.Kill(id) })
 	}
 	wg.Wait()
-	for range members {
+	for range ids {
 		if err := <-errs; err != nil {
 			return err
 		}
 	}
 	restart := time.Now()
-	var ids []string
-	for _, m := range members {
-		if err := t.cluster.Start(m.ID); err != nil {
+	for _, id := range ids {
+		if err := t.cluster.Start(id); err != nil {
 			return err
 		}
-		ids = append(ids, m.ID)
 	}
 	if err := t.awaitLeader(ctx); err != nil {
 		return err
