@@ -17,6 +17,7 @@ import (
 // TestOfficialClientsOutliveTheLeader sends and consumes with unmodified clients while the leader is killed with -9:
 // what was acknowledged is delivered, and the committed offsets are not forgotten.
 func TestOfficialClientsOutliveTheLeader(t *testing.T) {
+	t.Parallel()
 	c := ownCluster(t)
 	topic, group := uniqueName("outlive"), uniqueName("g")
 	c.createTopic(t, topic, 4)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 )
 
 func TestSendSyncAsyncOneway(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic := uniqueName("send")
 	p := newProducer(t, c.namesrv)
@@ -54,6 +56,7 @@ func TestSendSyncAsyncOneway(t *testing.T) {
 }
 
 func TestBatchSend(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic := uniqueName("batch")
 	c.createTopic(t, topic, 1)
@@ -71,13 +74,17 @@ func TestBatchSend(t *testing.T) {
 	require.Len(t, strings.Split(r.OffsetMsgID, ","), 30)
 	box := newConsumer(t, c.namesrv, uniqueName("g"), topic, consumer.MessageSelector{}, nil)
 	box.waitFor(t, want, time.Minute)
-	for i, m := range box.all()[:30] {
+	// A concurrent listener hears of messages in any order; their offsets say how the batch was stored.
+	got := box.all()
+	slices.SortFunc(got, func(a, b *primitive.MessageExt) int { return int(a.QueueOffset - b.QueueOffset) })
+	for i, m := range got[:30] {
 		require.Equal(t, r.QueueOffset+int64(i), m.QueueOffset)
 		require.Equal(t, fmt.Sprintf("item%d", i), string(m.Body))
 	}
 }
 
 func TestMessagePropertiesAndCompression(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic := uniqueName("props")
 	c.createTopic(t, topic, 1)
@@ -95,6 +102,7 @@ func TestMessagePropertiesAndCompression(t *testing.T) {
 }
 
 func TestTagFilter(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic := uniqueName("tags")
 	c.createTopic(t, topic, 2)
@@ -121,6 +129,7 @@ func TestTagFilter(t *testing.T) {
 
 // A message for an idle queue wakes the pull that the broker holds: it must not wait for a poll interval.
 func TestLongPolling(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic := uniqueName("poll")
 	c.createTopic(t, topic, 1)
@@ -147,6 +156,7 @@ func TestLongPolling(t *testing.T) {
 }
 
 func TestOrderlyConsumption(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic := uniqueName("orderly")
 	c.createTopic(t, topic, 4)
@@ -215,6 +225,7 @@ func TestBroadcasting(t *testing.T) {
 }
 
 func TestRetryAndDeadLetter(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic, group := uniqueName("retry"), uniqueName("g")
 	c.createTopic(t, topic, 1)
@@ -252,6 +263,7 @@ func TestRetryAndDeadLetter(t *testing.T) {
 }
 
 func TestDelayLevels(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	topic := uniqueName("delay")
 	c.createTopic(t, topic, 1)

@@ -123,6 +123,7 @@ func equal(a, b []string) bool {
 }
 
 func TestRealFileSurvivesTheTrip(t *testing.T) {
+	t.Parallel()
 	c := sharedCluster(t)
 	lines := realText(t)
 	topic, group := uniqueName("text"), uniqueName("readers")
