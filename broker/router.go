@@ -39,7 +39,10 @@ func (r request) clientAddr() netip.AddrPort {
 			return a
 		}
 	}
-	return unmapped(r.call.Conn().RemoteAddr())
+	if c := r.call.Conn(); c != nil {
+		return unmapped(c.RemoteAddr())
+	}
+	return netip.AddrPort{}
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
