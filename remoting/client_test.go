@@ -2,7 +2,9 @@ package remoting
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -98,7 +100,7 @@ func TestClientLossAndRedial(t *testing.T) {
 
 func TestClientTimeouts(t *testing.T) {
 	s := startServer(t, ServerConfig{Handler: func(Call, *protocol.Command) {}})
-	c := startClient(t, ClientConfig{InvokeTimeout: 50 * time.Millisecond})
+	c := startClient(t, ClientConfig{InvokeTimeout: 500 * time.Millisecond})
 	_, err := c.Invoke(t.Context(), s.Addr().String(), protocol.NewRequest(1))
 	require.ErrorIs(t, err, ErrTimeout, "a default deadline")
 	async := make(chan error, 1)
@@ -162,6 +164,44 @@ func TestClientCanceledDial(t *testing.T) {
 	cancel()
 	_, err := c.Invoke(ctx, "127.0.0.1:1", protocol.NewRequest(1))
 	require.ErrorIs(t, err, ErrDial)
+}
+
+// The server's path of a small request (decode, handler, answer) allocates nothing.
+func TestServerAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		return // the race detector's pools drop items on purpose
+	}
+	h := &protocol.SendResponseHeader{Stored: true, MsgID: []byte("7F000001000051AF0000000000000000")}
+	s := startServer(t, ServerConfig{Handler: func(call Call, req *protocol.Command) {
+		var send protocol.SendHeader
+		if err := send.Decode(req); err != nil {
+			call.Fail(protocol.StatusSystemError, "%v", err)
+			return
+		}
+		req.Release()
+		call.Reply(&protocol.Response{Header: h})
+	}})
+	p := dialRaw(t, s)
+	frame, err := protocol.NewRequest(protocol.CodeSendMessageV2).SetHeader(&protocol.SendHeader{
+		Topic: []byte("T"), Properties: []byte("KEYS\x01k\x02")}).SetBody(make([]byte, 128)).AppendFrame(nil)
+	require.NoError(t, err)
+	p.write(frame)
+	require.Equal(t, protocol.StatusSuccess, p.read().Code)
+	p.write(frame)
+	answer, err := p.r.Peek(4)
+	require.NoError(t, err)
+	buf := make([]byte, 4+binary.BigEndian.Uint32(answer))
+	_, err = io.ReadFull(p.r, buf)
+	require.NoError(t, err)
+	n := testing.AllocsPerRun(2000, func() {
+		if _, err := p.nc.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(p.r, buf); err != nil {
+			t.Fatal(err)
+		}
+	})
+	require.Less(t, n, 0.5)
 }
 
 // 512 requests outstanding over 8 connections.

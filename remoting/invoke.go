@@ -29,6 +29,17 @@ type pendingCall struct {
 	code     int32
 }
 
+var pendingCalls = sync.Pool{New: func() any { return new(pendingCall) }}
+
+// complete tells the caller. Whoever took the call from the table does it, and
+// nobody else knows the call any more, so it can be used again.
+func (p *pendingCall) complete(cmd *protocol.Command, err error) {
+	done := p.done
+	*p = pendingCall{}
+	pendingCalls.Put(p)
+	done(cmd, err)
+}
+
 // open registers a call and returns its opaque.
 func (t *callTable) open(p *pendingCall) (int32, error) {
 	t.mu.Lock()
@@ -79,13 +90,14 @@ func (t *callTable) deliver(c *Conn, cmd *protocol.Command) {
 		cmd.Release()
 		return
 	}
+	code := p.code
 	defer func() {
 		if r := recover(); r != nil {
-			c.ep.log.Error("callback panicked, please report this as a bug", "code", p.code,
+			c.ep.log.Error("callback panicked, please report this as a bug", "code", code,
 				"peer", c.remote, "panic", r, "stack", string(debug.Stack()))
 		}
 	}()
-	p.done(cmd, nil)
+	p.complete(cmd, nil)
 }
 
 // expire fails the calls whose deadline has passed.
@@ -101,7 +113,7 @@ func (t *callTable) expire(now int64) {
 	}
 	t.mu.Unlock()
 	for _, p := range late {
-		p.done(nil, fmt.Errorf("%w: request code %d, waited %s", ErrTimeout, p.code, p.timeout))
+		p.complete(nil, fmt.Errorf("%w: request code %d, waited %s", ErrTimeout, p.code, p.timeout))
 	}
 }
 
@@ -113,7 +125,7 @@ func (t *callTable) failAll(cause error) {
 	t.m, t.timed = nil, 0
 	t.mu.Unlock()
 	for _, p := range m {
-		p.done(nil, cause)
+		p.complete(nil, cause)
 	}
 }
 
@@ -132,7 +144,8 @@ type answer struct {
 // before the handler returns. InvokeAsync can be used there.
 func (c *Conn) Invoke(ctx context.Context, req *protocol.Command) (*protocol.Command, error) {
 	got := make(chan answer, 1)
-	p := &pendingCall{code: req.Code, done: func(cmd *protocol.Command, err error) { got <- answer{cmd, err} }}
+	p := pendingCalls.Get().(*pendingCall)
+	p.code, p.done = req.Code, func(cmd *protocol.Command, err error) { got <- answer{cmd, err} }
 	opaque, err := c.start(p, req)
 	if err != nil {
 		return nil, err
@@ -162,7 +175,8 @@ func (c *Conn) Invoke(ctx context.Context, req *protocol.Command) (*protocol.Com
 // goroutine of the connection and must not block. If the request cannot be sent,
 // it is called before InvokeAsync returns.
 func (c *Conn) InvokeAsync(req *protocol.Command, timeout time.Duration, done func(*protocol.Command, error)) {
-	p := &pendingCall{code: req.Code, done: done, timeout: timeout}
+	p := pendingCalls.Get().(*pendingCall)
+	p.code, p.done, p.timeout = req.Code, done, timeout
 	if timeout > 0 {
 		p.deadline = int64(time.Since(c.ep.start) + timeout)
 	}

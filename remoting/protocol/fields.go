@@ -133,8 +133,20 @@ func parseInt64(b []byte) (int64, bool) {
 	if len(b) == 0 {
 		return 0, false
 	}
-	// The negative range is one larger, so accumulate downwards.
 	var n int64
+	if len(b) <= 18 { // cannot overflow: the usual case, without a check per digit
+		for _, ch := range b {
+			if ch < '0' || ch > '9' {
+				return 0, false
+			}
+			n = n*10 + int64(ch-'0')
+		}
+		if neg {
+			n = -n
+		}
+		return n, true
+	}
+	// The negative range is one larger, so accumulate downwards.
 	for _, ch := range b {
 		d := int64(ch - '0')
 		if ch < '0' || ch > '9' || n < (math.MinInt64+d)/10 {
