@@ -102,7 +102,7 @@ func TestHeadersRoundTrip(t *testing.T) {
 		require.Equal(t, end, gotEnd)
 
 		broker := BrokerHeader{ClusterName: string(text()), BrokerName: "b", BrokerAddr: "1.2.3.4:5", BrokerID: i64.Draw(t, "id"),
-			HAServerAddr: "h", Compressed: rapid.Bool().Draw(t, "z"), BodyCRC32: i32.Draw(t, "crc")}
+			HAServerAddr: "h", ExternalAddr: string(text()), Compressed: rapid.Bool().Draw(t, "z"), BodyCRC32: i32.Draw(t, "crc")}
 		var gotBroker BrokerHeader
 		require.NoError(t, gotBroker.Decode(encode(t, CodeRegisterBroker, &broker, form)))
 		require.Equal(t, broker, gotBroker)
