@@ -100,6 +100,10 @@ type Broker struct {
 	role     dledger.RoleChange
 	roleWake chan struct{}
 
+	// diskFull is the remark for sends while the disk is nearly full.
+	diskFull atomic.Pointer[string]
+	diskOnce sync.Once
+
 	waitMu  sync.Mutex
 	waiting int
 	closing bool
@@ -107,7 +111,7 @@ type Broker struct {
 
 	ctx        context.Context // the broker's life
 	cancel     context.CancelFunc
-	background sync.WaitGroup // runRoles, registrar, housekeeping
+	background sync.WaitGroup // runRoles, registrar, housekeeping, watchDisk
 	closeOnce  sync.Once
 	closeErr   error
 }
@@ -203,6 +207,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	b.background.Go(func() { b.runRoles(b.ctx) })
 	b.background.Go(func() { b.register.run(b.ctx) })
 	b.background.Go(func() { b.keepHouse(b.ctx) })
+	b.background.Go(func() { b.watchDisk(b.ctx) })
 	if err := b.server.Start(); err != nil {
 		return err
 	}

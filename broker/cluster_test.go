@@ -97,6 +97,27 @@ func TestGracefulHandOverIsInvisible(t *testing.T) {
 	require.EqualValues(t, sent, back.offsetOf(protocol.CodeGetMaxOffset, "topic", "orders", "queueId", "0"))
 }
 
+// The same for a client of the leader itself: it goes on being served through
+// the hand-over and the time it is given to learn of the new leader.
+func TestStoppingLeaderForwardsUntilItLeaves(t *testing.T) {
+	t.Parallel()
+	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3, Settings: map[string]string{"shutdownDrainTime": "5000"}})
+	leader := cluster.Leader()
+	c := newClient(t, leader.Addr)
+	c.createTopic("orders", 1, 6)
+	stopped := make(chan error, 1)
+	go func() { stopped <- leader.Broker.Close() }()
+	after := 0
+	for sent := int64(0); after < 50; sent++ {
+		require.Equal(t, sent, c.send("orders", 0, "x").QueueOffset, "each send stored once")
+		if !leader.Broker.Status().Ready {
+			after++
+		}
+	}
+	require.NoError(t, <-stopped)
+	leader.Broker = nil
+}
+
 // Name servers show the leader as id 0 and followers by their names' numbers.
 func TestRegistrationFollowsTheRole(t *testing.T) {
 	t.Parallel()

@@ -60,6 +60,11 @@ type Config struct {
 	// SegmentSize is the size of a commit log file in bytes.
 	SegmentSize int64 `cfg:"mappedFileSizeCommitLog" alias:"mapedFileSizeCommitLog" min:"1048576" max:"17179869184"`
 
+	// DiskLimit is the used share of the volume, in percent, above which sends
+	// are refused: a log that fails to grow costs the leadership again and again.
+	// Consumers go on.
+	DiskLimit int `cfg:"diskSpaceWarningLevelRatio" live:"true" min:"10" max:"100"`
+
 	// FlushDisk says what an acknowledgement means. SYNC_FLUSH, our default:
 	// a majority has the message fsynced. ASYNC_FLUSH: a majority has it in the
 	// page cache and syncs at least every FlushInterval.
@@ -176,6 +181,7 @@ func DefaultConfig() Config {
 		RegisterTimeout:        6 * time.Second,
 		StoreRoot:              filepath.Join(home, "store"),
 		SegmentSize:            1 << 30,
+		DiskLimit:              90,
 		FlushDisk:              flushSync,
 		FlushInterval:          500 * time.Millisecond,
 		RaftHeartbeatTimeout:   dledger.DefaultHeartbeatTimeout,

@@ -40,8 +40,7 @@ type forwarder struct {
 
 type forwardedRequest struct {
 	request
-	route    *route
-	deadline time.Time
+	route *route
 }
 
 // forwardPoll is how often waiting requests look for a leader. Elections take a
@@ -64,30 +63,51 @@ func newForwarder(b *Broker, client, pulls *remoting.Client) *forwarder {
 
 // take brings a request to the leader and answers it. It does not block.
 func (f *forwarder) take(r request, rt *route) {
+	if q := f.admit(r, rt); q != nil {
+		f.try(q)
+	}
+}
+
+// again is take for a request that this member began to serve and then found
+// that it may not. It always waits a moment: while the leadership is handed
+// over, the node refuses proposals and still reports to lead, and trying again
+// at once would go round in circles.
+func (f *forwarder) again(r request, rt *route) {
+	if q := f.admit(r, rt); q != nil {
+		f.park(q)
+	}
+}
+
+// admit counts a request in, or answers it and returns nil.
+func (f *forwarder) admit(r request, rt *route) *forwardedRequest {
 	if r.forwarded() {
 		f.refuseForwarded(r)
-		return
+		return nil
 	}
 	cfg := f.b.cfg()
-	wait := cfg.ForwardWait
-	if r.cmd.Code == protocol.CodeQueryConsumerOffset {
-		wait = silentWait
+	if r.deadline == 0 {
+		wait := cfg.ForwardWait
+		if r.cmd.Code == protocol.CodeQueryConsumerOffset {
+			wait = silentWait
+		}
+		r.deadline = time.Now().Add(wait).UnixNano()
 	}
 	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
-		f.b.fail(r, dledger.ErrClosed)
-		return
+	full, closed := f.count >= cfg.ForwardMax, f.closed
+	if !full && !closed {
+		f.count++
 	}
-	if f.count >= cfg.ForwardMax {
-		f.mu.Unlock()
+	f.mu.Unlock()
+	switch {
+	case closed:
+		f.b.fail(r, dledger.ErrClosed)
+		return nil
+	case full:
 		f.b.fail(r, refuse(protocol.StatusSystemBusy,
 			"[OVERLOAD]system busy, start flow control for a while: %d requests wait for the leader (forwardRequestsMax)", cfg.ForwardMax))
-		return
+		return nil
 	}
-	f.count++
-	f.mu.Unlock()
-	f.try(&forwardedRequest{request: r, route: rt, deadline: time.Now().Add(wait)})
+	return &forwardedRequest{request: r, route: rt}
 }
 
 // refuseForwarded answers a request that another member took us for the leader
@@ -178,7 +198,7 @@ func neverSent(err error) bool {
 // park lets a request wait for a leader, or ends it when its time is over.
 func (f *forwarder) park(r *forwardedRequest) {
 	f.mu.Lock()
-	if !f.closed && time.Now().Before(r.deadline) {
+	if !f.closed && time.Now().UnixNano() < r.deadline {
 		f.waiting = append(f.waiting, r)
 		if f.timer == nil {
 			f.timer = time.AfterFunc(forwardPoll, f.retry)

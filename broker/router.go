@@ -12,10 +12,13 @@ import (
 )
 
 // request is one client request on its way through the broker. Whoever answers
-// it calls finish, once.
+// it calls reply, once.
 type request struct {
 	call remoting.Call
 	cmd  *protocol.Command
+	// deadline is when a request that waited for a leader is refused, unix ns;
+	// 0 before it ever waited.
+	deadline int64
 }
 
 // reply answers the request and gives its frame back.
@@ -121,7 +124,7 @@ func routes() map[int32]*route {
 // handle is where every request of the main port enters, on the goroutine that
 // reads its connection.
 func (b *Broker) handle(call remoting.Call, cmd *protocol.Command) {
-	b.dispatch(request{call, cmd}, b.routes[cmd.Code])
+	b.dispatch(request{call: call, cmd: cmd}, b.routes[cmd.Code])
 }
 
 // handleVIP is handle for the second port.
@@ -130,7 +133,7 @@ func (b *Broker) handleVIP(call remoting.Call, cmd *protocol.Command) {
 	if rt != nil && rt.notVIP {
 		rt = nil
 	}
-	b.dispatch(request{call, cmd}, rt)
+	b.dispatch(request{call: call, cmd: cmd}, rt)
 }
 
 func (b *Broker) dispatch(r request, rt *route) {
@@ -156,9 +159,8 @@ func (b *Broker) serve(r request, rt *route) {
 				"[OVERLOAD]system busy, start flow control for a while: %d requests wait to read (pullThreadPoolQueueCapacity)", limit))
 		}
 	default:
-		if !b.enter() {
-			b.fail(r, refuse(protocol.StatusSystemBusy,
-				"[OVERLOAD]system busy, start flow control for a while: %d requests wait for the group", waitersMax))
+		if err := b.enter(); err != nil {
+			b.fail(r, err)
 			return
 		}
 		go func() {
@@ -190,15 +192,19 @@ const (
 )
 
 // enter counts one more waiting request, unless there are too many already.
-func (b *Broker) enter() bool {
+func (b *Broker) enter() error {
 	b.waitMu.Lock()
 	defer b.waitMu.Unlock()
-	if b.closing || b.waiting >= waitersMax {
-		return false
+	if b.closing {
+		return dledger.ErrClosed
+	}
+	if b.waiting >= waitersMax {
+		return refuse(protocol.StatusSystemBusy,
+			"[OVERLOAD]system busy, start flow control for a while: %d requests wait for the group", waitersMax)
 	}
 	b.waiting++
 	b.waiters.Add(1)
-	return true
+	return nil
 }
 
 func (b *Broker) leave() {
@@ -214,7 +220,7 @@ func (b *Broker) leave() {
 func (b *Broker) failed(r request, rt *route, err error) {
 	notLeading := errors.Is(err, dledger.ErrNotLeader) || errors.Is(err, dledger.ErrClosed)
 	if rt.leader && notLeading || rt.retry && errors.Is(err, dledger.ErrUnknown) {
-		b.forward.take(r, rt)
+		b.forward.again(r, rt)
 		return
 	}
 	b.fail(r, err)

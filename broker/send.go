@@ -84,6 +84,9 @@ func (op *sendOp) build() error {
 	if err := h.Decode(op.r.cmd); err != nil {
 		return err
 	}
+	if err := b.diskRefusal(); err != nil {
+		return err
+	}
 	topic, known := b.meta.TopicBytes(h.Topic)
 	if cfg.Permission&protocol.PermWrite == 0 && known && topic.Order {
 		return refuse(protocol.StatusNoPermission, "the broker[%s] sending message is forbidden", b.ip)

@@ -35,6 +35,9 @@ func (b *Broker) handleSendBack(ctx context.Context, r request) (*protocol.Respo
 	if cfg.RetryQueueNums <= 0 {
 		return success()
 	}
+	if err := b.diskRefusal(); err != nil {
+		return nil, err
+	}
 	retry, err := b.topicForWrite(message.RetryTopic(h.Group), cfg.RetryQueueNums, &plan)
 	if err != nil {
 		return nil, err
