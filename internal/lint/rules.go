@@ -34,10 +34,15 @@ var mayImport = map[string][]string{
 	"internal/drill":       {"admin", "internal/local"},
 	"internal/testcluster": {"broker", "namesrv", "admin", "internal/vfs"},
 	"bench":                {"admin", "internal/local"},
+	"internal/compose":     {"admin", "internal/drill", "internal/local"},
+	"internal/dist":        {},
+	"deploy":               {},
 
-	"cmd/mqbroker":  {"broker", "internal/config", "internal/vfs"},
-	"cmd/mqnamesrv": {"namesrv", "internal/config"},
-	"cmd/mqadmin":   {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*"},
+	"cmd/mqbroker":   {"broker", "internal/config", "internal/vfs"},
+	"cmd/mqnamesrv":  {"namesrv", "internal/config"},
+	"cmd/mqsh":       {},
+	"cmd/mqshutdown": {},
+	"cmd/mqadmin":    {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*"},
 }
 
 // foreign says who may import a module or package that is not ours. Everybody
