@@ -55,6 +55,8 @@ const (
 	tableLocks   = 0x04
 	tableDelay   = 0x05
 	tableMembers = 0x06
+	tableHalf    = 0x07 // half messages of transactions: half.go
+	tableOnce    = 0x08 // sends that are stored once: once.go
 )
 
 // Command ops as they stand in command records.
