@@ -1,0 +1,177 @@
+package deploy
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cometmq/cometmq/broker"
+	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/namesrv"
+)
+
+var update = flag.Bool("update", false, "rewrite the example files from the structs they describe")
+
+// home makes defaults that follow from the home directory the same everywhere:
+// those of RocketMQ's images.
+func home(t *testing.T) { t.Setenv("HOME", "/home/rocketmq") }
+
+// source is one configuration struct, where its comments are, and its example.
+type source struct {
+	example, goFile, head string
+	fields                []config.Field
+}
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	home(t)
+	b, err := config.New(broker.DefaultConfig())
+	require.NoError(t, err)
+	n, err := config.New(namesrv.DefaultConfig())
+	require.NoError(t, err)
+	return []source{
+		{"conf/broker.conf.example", "../broker/config.go", "Every key of broker.conf with its default. Copy the lines you change.", b.Fields()},
+		{"conf/namesrv.conf.example", "../namesrv/config.go", "Every key of namesrv.conf with its default. Copy the lines you change.", n.Fields()},
+	}
+}
+
+// TestExamplesListEveryKey makes the examples out of the structs and their
+// comments, so that they cannot say anything else.
+func TestExamplesListEveryKey(t *testing.T) {
+	for _, s := range sources(t) {
+		want := example(t, s)
+		if *update {
+			require.NoError(t, os.WriteFile(s.example, []byte(want), 0o644))
+		}
+		got, err := os.ReadFile(s.example)
+		require.NoError(t, err)
+		require.Equal(t, want, string(got), "%s is behind %s; run: go test ./deploy -update", s.example, s.goFile)
+	}
+}
+
+func TestExamplesSayTheDefaults(t *testing.T) {
+	home(t)
+	b, err := broker.NewSettings()
+	require.NoError(t, err)
+	warnings, err := b.LoadFile("conf/broker.conf.example")
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, broker.DefaultConfig(), *b.Current())
+	n, err := config.New(namesrv.DefaultConfig())
+	require.NoError(t, err)
+	warnings, err = n.LoadFile("conf/namesrv.conf.example")
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	require.Equal(t, namesrv.DefaultConfig(), *n.Current())
+}
+
+// TestSamplesAreAccepted starts no server, but does all that a start checks.
+func TestSamplesAreAccepted(t *testing.T) {
+	home(t)
+	count := 0
+	require.NoError(t, filepath.WalkDir("conf", func(path string, d fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		if filepath.Ext(path) != ".conf" {
+			return nil
+		}
+		count++
+		if strings.Contains(path, "namesrv") {
+			s, err := config.New(namesrv.DefaultConfig())
+			require.NoError(t, err)
+			warnings, err := s.LoadFile(path)
+			require.NoError(t, err)
+			require.Empty(t, warnings)
+			require.NoError(t, s.Validate())
+			return nil
+		}
+		s, err := broker.NewSettings()
+		require.NoError(t, err)
+		warnings, err := s.LoadFile(path)
+		require.NoError(t, err)
+		require.Empty(t, warnings)
+		require.NoError(t, s.Validate(), path)
+		return nil
+	}))
+	require.Equal(t, 5, count)
+}
+
+// example writes the text of an example file.
+func example(t *testing.T, s source) string {
+	comments, names := fieldComments(t, s.goFile)
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n# Made by `go test ./deploy -update`; a test compares it with the program.\n", s.head)
+	for _, f := range s.fields {
+		b.WriteString("\n")
+		for _, line := range strings.Split(strings.TrimSpace(comments[f.Key]), "\n") {
+			if line != "" {
+				b.WriteString("# " + names.replace(line) + "\n")
+			}
+		}
+		fmt.Fprintf(&b, "# Allowed: %s.", f.Allowed)
+		if f.Env != "" {
+			fmt.Fprintf(&b, " Environment: %s.", f.Env)
+		}
+		if len(f.Aliases) > 0 {
+			fmt.Fprintf(&b, " Also spelt: %s.", strings.Join(f.Aliases, ", "))
+		}
+		if f.Live {
+			b.WriteString(" Can be changed while running.")
+		}
+		fmt.Fprintf(&b, "\n%s=%s\n", f.Key, strings.ReplaceAll(f.Default, `\`, `\\`))
+	}
+	return b.String()
+}
+
+// goNames maps the names of struct fields to keys, for comments that speak of
+// other fields.
+type goNames map[string]string
+
+var goName = regexp.MustCompile(`\b[A-Z][A-Za-z0-9]+\b`)
+
+func (n goNames) replace(line string) string {
+	return goName.ReplaceAllStringFunc(line, func(word string) string {
+		if key, ok := n[word]; ok {
+			return key
+		}
+		return word
+	})
+}
+
+// fieldComments reads the comments of the fields of struct Config.
+func fieldComments(t *testing.T, path string) (map[string]string, goNames) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+	require.NoError(t, err)
+	comments, names := map[string]string{}, goNames{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.TypeSpec)
+		if !ok || spec.Name.Name != "Config" {
+			return true
+		}
+		for _, f := range spec.Type.(*ast.StructType).Fields.List {
+			if f.Tag == nil {
+				continue
+			}
+			tag, err := strconv.Unquote(f.Tag.Value)
+			require.NoError(t, err)
+			key := reflect.StructTag(tag).Get("cfg")
+			comments[key] = f.Doc.Text()
+			names[f.Names[0].Name] = key
+		}
+		return false
+	})
+	require.NotEmpty(t, comments)
+	return comments, names
+}
