@@ -32,6 +32,8 @@ type Cluster interface {
 	Kill(id string) error
 	Start(id string) error
 	Signal(id string, sig syscall.Signal) error
+	// Ended returns members that should run and do not.
+	Ended() []string
 }
 
 // Config says which drill to run on which cluster.
@@ -174,6 +176,9 @@ func (t *trial) audit(ctx context.Context, f fault, client *admin.Client, run, t
 		if reason := f.check(r); reason != "" {
 			r.Pass, r.Reason = false, reason
 		}
+	}
+	if r.Died = t.cluster.Ended(); len(r.Died) > 0 {
+		r.Pass, r.Reason = false, "ended by itself: "+strings.Join(r.Died, ", ")
 	}
 	return nil
 }

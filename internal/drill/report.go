@@ -32,6 +32,9 @@ type Trial struct {
 	// each of them at its offset or counted it.
 	OldLeaderAcks int `json:"oldLeaderAcks"`
 
+	// Died are members that ended by themselves, whom the drill did not hurt.
+	Died []string `json:"died,omitempty"`
+
 	Pass   bool   `json:"pass"`
 	Reason string `json:"reason,omitempty"` // why not
 }

@@ -333,7 +333,7 @@ func (c *Cluster) Ended() []string {
 	return ids
 }
 
-// LogTail returns the last lines that a process printed.
+// LogTail returns the last dozen lines that a process printed.
 func (c *Cluster) LogTail(id string) string { return c.tail(id) }
 
 // Members returns the ids of the group's members.
