@@ -115,20 +115,3 @@ func TestSendAllocatesLittle(t *testing.T) {
 	t.Logf("%.2f allocations a send", perSend)
 	require.Less(t, perSend, 3.0)
 }
-
-// While the leadership is handed over, and when a paused leader wakes up, the
-// node refuses proposals and this member still believes to lead. Trying again
-// at once overflowed the stack (found by mqadmin drill pause-leader).
-func TestLeaderThatIsRefusedWaits(t *testing.T) {
-	b := newAlone(t)
-	set := b.settings
-	require.NoError(t, set.Put("leaderWaitTimeout", "100", "test"))
-	require.NoError(t, b.node.Close())
-	b.leading.Store(true)
-	answer := make(chan protocol.Response, 1)
-	began := time.Now()
-	b.sendFrame(t, frameOf(t, "TopicTest", 10), func(r *protocol.Response) { answer <- *r })
-	r := <-answer
-	require.Equal(t, protocol.StatusServiceNotAvailable, r.Code)
-	require.GreaterOrEqual(t, time.Since(began), 100*time.Millisecond)
-}

@@ -192,7 +192,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 		closeAll(main, vip)
 		return err
 	}
-	if err := b.serve0(cfg, main, vip); err != nil {
+	if err := b.assemble(cfg, main, vip); err != nil {
 		return err
 	}
 	if err := b.node.Start(ctx); err != nil {
@@ -296,9 +296,9 @@ func proposalMax(segment int64) int {
 	return int(min(int64(dledger.DefaultProposalSizeMax), segment/2))
 }
 
-// serve0 makes everything between the ports and the node. Nothing runs yet but
+// assemble makes everything between the ports and the node. Nothing runs yet but
 // the reading workers.
-func (b *Broker) serve0(cfg *Config, main, vip net.Listener) error {
+func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 	var err error
 	if b.server, err = remoting.NewServer(b.serverConfig(cfg, main, b.handle)); err != nil {
 		closeAll(main, vip)

@@ -90,13 +90,18 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 	if first && p.sysFlag&protocol.PullCommitOffset != 0 {
 		b.commitPulled(p)
 	}
+	if res.Err != nil && res.Status != store.Found {
+		// An error makes the client wait before it asks again; "nothing found"
+		// would not. The store has logged the damage.
+		buf.Release()
+		code, remark := b.answerOf(res.Err)
+		call.Reply(&protocol.Response{Code: code, Remark: remark, Header: protocol.EmptyHeader{}})
+		return
+	}
 	code := pullStatus(res.Status, p.offset)
 	if code == protocol.StatusPullNotFound && first && p.sysFlag&protocol.PullSuspend != 0 && b.hold(p, call, filter) {
 		buf.Release()
 		return
-	}
-	if res.Err != nil {
-		b.log.Error("read failed", "topic", p.topic, "queue", p.queue, "offset", int64(p.offset), "error", res.Err)
 	}
 	resp := protocol.Response{
 		Code:   code,

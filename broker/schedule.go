@@ -3,12 +3,11 @@ package broker
 import (
 	"fmt"
 
+	"github.com/cometmq/cometmq/broker/delay"
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/store"
-
-	"github.com/cometmq/cometmq/broker/delay"
 )
 
 // delayLog is what the delay scheduler sees of this broker: the queues of the
