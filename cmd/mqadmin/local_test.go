@@ -22,12 +22,16 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// bin holds the three programs, built once for all tests of this package.
+// bin holds the three programs: those of make build, which names them by
+// COMETMQ_BIN, or ones built here once for all tests of this package.
 var bin string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(func() int {
+		if bin = os.Getenv("COMETMQ_BIN"); bin != "" {
+			return m.Run()
+		}
 		var err error
 		if bin, err = os.MkdirTemp("", "mqadmin-test-"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
