@@ -100,19 +100,19 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	var errs []error
 	if c.Dir == "" {
-		errs = append(errs, errors.New("Dir is empty"))
+		errs = append(errs, errors.New("no Dir given"))
 	}
 	if c.SegmentSize < headerSize {
-		errs = append(errs, fmt.Errorf("SegmentSize %d: at least %d bytes", c.SegmentSize, headerSize))
+		errs = append(errs, fmt.Errorf("a SegmentSize of %d is less than the %d bytes of an entry header", c.SegmentSize, headerSize))
 	}
 	if c.FlushInterval < 0 {
-		errs = append(errs, fmt.Errorf("FlushInterval %v: must be positive", c.FlushInterval))
+		errs = append(errs, fmt.Errorf("a FlushInterval of %v must not be negative", c.FlushInterval))
 	}
 	if c.CacheEntries < 0 {
-		errs = append(errs, fmt.Errorf("CacheEntries %d: must be positive", c.CacheEntries))
+		errs = append(errs, fmt.Errorf("a CacheEntries of %d must not be negative", c.CacheEntries))
 	}
 	if c.Base < 0 {
-		errs = append(errs, fmt.Errorf("Base %d: must not be negative", c.Base))
+		errs = append(errs, fmt.Errorf("a Base of %d must not be negative", c.Base))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return c, fmt.Errorf("commit log config: %w", err)
