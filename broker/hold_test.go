@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,8 +21,13 @@ func heldAt(topic string, queue int32, offset int64, conn uint64, match func(int
 func TestHoldTableExpiresOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
+		var mu sync.Mutex
 		woken := map[*heldPull]time.Duration{}
-		table := newHoldTable(func(h *heldPull) { woken[h] = time.Since(start) })
+		table := newHoldTable(func(h *heldPull) {
+			mu.Lock()
+			defer mu.Unlock()
+			woken[h] = time.Since(start)
+		})
 		want := map[*heldPull]time.Duration{}
 		for _, d := range []time.Duration{time.Millisecond, time.Second, 15 * time.Second} {
 			h := heldAt("t", 0, 0, 1, nil)
@@ -29,6 +35,9 @@ func TestHoldTableExpiresOnTime(t *testing.T) {
 			want[h] = d
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		require.Equal(t, want, woken)
 		require.Empty(t, table.byQueue)
 		require.Empty(t, table.byConn)
