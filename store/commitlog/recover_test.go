@@ -131,6 +131,32 @@ func TestStaleSidecar(t *testing.T) {
 	requireEntries(t, openTest(t, withFS(cfg, disk.CrashClone(vfs.CrashOptions{}))), want)
 }
 
+// TestSidecarAheadOfMark: the crash came between sidecar and mark, and an entry
+// that the sidecar covers is damaged and cut off.
+func TestSidecarAheadOfMark(t *testing.T) {
+	disk := vfs.NewMem()
+	cfg := testConfig(disk)
+	cfg.SegmentSize, cfg.sidecarDistance, cfg.markDistance = 1<<20, 1<<30, 1<<30
+	l := openTest(t, cfg)
+	require.NoError(t, l.Append(testEntries(1, 3, 1, 3000)))
+	require.NoError(t, l.Checkpoint())
+	require.NoError(t, l.Append(testEntries(4, 37, 1, 3000)))
+	s, err := scanPart(l.st.parts[0], 40)
+	require.NoError(t, err)
+	require.NoError(t, l.storeSidecar(s))
+	off, err := l.Locate(5)
+	require.NoError(t, err)
+	cfg.FS = disk.CrashClone(vfs.CrashOptions{})
+	patch(t, cfg.FS, 0, off, []byte("torn"))
+
+	l = openTest(t, cfg)
+	want := append(testEntries(1, 4, 1, 3000), testEntries(5, 40, 2, 2777)...)
+	require.NoError(t, l.Append(want[4:]))
+	require.NoError(t, l.Checkpoint())
+	cfg.FS = cfg.FS.(*vfs.Mem).CrashClone(vfs.CrashOptions{})
+	requireEntries(t, openTest(t, cfg), want)
+}
+
 func TestStaleHint(t *testing.T) {
 	cfg := testConfig(vfs.NewMem())
 	cfg.SegmentSize, cfg.CacheEntries = 1<<20, 1

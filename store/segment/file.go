@@ -113,9 +113,10 @@ func (f *File) WriteAt(p []byte, off int64) error {
 	return nil
 }
 
-// Cut removes the bytes from position off on, durably: after a crash they are
-// gone, all of them. Only when that is so the space is reserved again, since
-// doing it earlier would let an unlucky crash bring single sectors back.
+// Cut removes the bytes from position off on, durably: after a crash during it
+// they are all there, and after it they are all gone. The space is reserved
+// again only behind the sync, so that nothing depends on the order in which a
+// file system journals the two.
 // reserveErr reports that the space could not be had again; the segment is
 // usable all the same and the next write may then find the disk full.
 func (f *File) Cut(off int64) (reserveErr, err error) {
