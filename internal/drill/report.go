@@ -20,7 +20,8 @@ type Trial struct {
 	TermBefore uint64 `json:"termBefore"`
 	TermAfter  uint64 `json:"termAfter"`
 
-	// RestartMs is the time from starting all members to a leader (kill-all).
+	// RestartMs is the time from starting all members again to the first
+	// acknowledgement (kill-all).
 	RestartMs int64 `json:"restartMs,omitempty"`
 	// OffsetsBehind counts the queues whose consumer offset is behind the last
 	// one confirmed before the fault; OffsetsBehindMs is the age, at the fault,
