@@ -1,7 +1,8 @@
 // Package metadata holds the replicated tables of a broker group: topics,
-// subscription groups, consumer offsets, queue locks, delay progress and
-// members. It is the metadata half of the state machine (store.Machine); the
-// other half, the message queues, is built by package store from the same log.
+// subscription groups, consumer offsets, queue locks, delay progress, members,
+// pending transactions, and recent sends of topics with de-duplication. It is
+// the metadata half of the state machine (store.Machine); the other half, the
+// message queues, is built by package store from the same log.
 //
 // RocketMQ keeps these tables on the master (TopicConfigManager,
 // SubscriptionGroupManager, ConsumerOffsetManager, RebalanceLockManager,
@@ -30,6 +31,6 @@
 // Each table is one file, one number and one type with the three methods of
 // the interface table. The number is the high byte of the table's command ops
 // and the first byte of its stored keys; see format.go for all bytes. A new
-// table (half messages, producer sequences, access rules) takes the next
+// table takes the next
 // number and touches nothing but the list in newTables.
 package metadata

@@ -22,6 +22,13 @@ import (
 //	0x0402 unlock queues   the same
 //	0x0501 mature          version u8 | level uv | from u64 | to u64      (+ nested messages)
 //	0x0601 announce        version u8 | id str | addr str | term u64
+//	0x0701 prepare         version u8 | queue uv                          (+ the half message)
+//	0x0702 end             version u8 | offset u64 | phy u64 | state u8   (+ the message to publish, if any)
+//	0x0703 check           version u8 | count uv | count × (offset uv | checks uv)
+//	0x0704 resume          version u8 | offset u64                        (+ the new half message)
+//	0x0801 once            version u8 | kind u8 | key 16 | window u64 | entries u32 | queue u32
+//	                                                                      (+ the messages of a send)
+//	0x0802 forget once     version u8 | before u64
 //
 // A run of commit items of one group and topic names them once: an item whose
 // group is the empty string repeats group and topic of the item before it and
@@ -42,6 +49,14 @@ import (
 //	04                     last sweep    version u8 | time u64
 //	05 level u32           progress      version u8 | offset u64
 //	06 id                  member        version u8 | addr str | term u64
+//	07 offset u64          transaction   version u8 | 1 | phy u64 | storeTime u64 | lastCheck u64 | checks uv |
+//	                                     immunity sv | group str                        while it is pending
+//	                                     version u8 | state u8 | seq u64                when it has ended
+//	07                     next seq      version u8 | seq u64
+//	08 seq u64             bucket        version u8 | start u64
+//	08 seq u64 page u32    sends         version u8 | count uv | count × (key 16 | at u64 | phy u64 | offset u64 |
+//	                                     queue u32 | count uv | count × behind uv), 1024 to a page
+//	08                     next seq      version u8 | seq u64
 //
 // Group flags, from the lowest bit: consumeEnable, consumeFromMinEnable,
 // consumeBroadcastEnable, notifyConsumerIdsChangedEnable.
@@ -70,6 +85,12 @@ const (
 	OpUnlockQueues  uint16 = tableLocks<<8 | 2
 	OpMature        uint16 = tableDelay<<8 | 1
 	OpAnnounce      uint16 = tableMembers<<8 | 1
+	OpPrepare       uint16 = tableHalf<<8 | 1
+	OpEnd           uint16 = tableHalf<<8 | 2
+	OpCheck         uint16 = tableHalf<<8 | 3
+	OpResume        uint16 = tableHalf<<8 | 4
+	OpOnce          uint16 = tableOnce<<8 | 1
+	OpForgetOnce    uint16 = tableOnce<<8 | 2
 )
 
 // ErrFormat says that bytes of a command or of a stored value do not follow
@@ -114,6 +135,25 @@ func (r *reader) bool() bool {
 		r.fail(fmt.Sprintf("boolean of value %d", v))
 	}
 	return v == 1
+}
+
+func (r *reader) u32() uint32 {
+	b := r.take(4)
+	if b == nil {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
+}
+
+// take aliases the next n bytes of the payload; nil when there are fewer.
+func (r *reader) take(n int) []byte {
+	if len(r.b) < n {
+		r.fail(fmt.Sprintf("%d bytes missing", n-len(r.b)))
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
 }
 
 func (r *reader) u64() uint64 {

@@ -45,7 +45,33 @@ func goldenCommands() [][]byte {
 		AppendUnlockQueues(nil, "g1", "10.0.0.9@1#2", queues[1:]),
 		AppendMature(nil, 18, 0, 1, rec),
 		AppendAnnounce(nil, Member{"n0", "10.0.0.1:10911", 7}),
+		AppendPrepare(nil, 3, halfRecord("pg", "a")),
+		AppendCheck(nil, []HalfCheck{{Offset: 1}}),
+		AppendPrepare(nil, 3, halfRecord("pg", "b", message.PropertyCheckImmunityTime, "30")),
+		AppendEnd(nil, 1, 0, HalfCommitted, rec),
+		AppendEnd(nil, 2, 0, HalfGivenUp, rec),
+		AppendOnce(nil, OncePublish, MakeOnceKey("T1", "pg", "u1", 2), onceLimits, 299, rec, rec),
+		AppendOnce(nil, OncePrepare, MakeOnceKey("T1", "pg", "u2", 1), onceLimits, 1, halfRecord("pg2", "c")),
+		AppendPrepare(nil, 3, halfRecord("pg", "d")),
+		AppendResume(nil, 2, halfRecord("pg", "b")),
+		AppendForgetOnce(nil, 5),
 	}
+}
+
+var onceLimits = OnceLimits{WindowMillis: 60_000, EntriesMax: 100}
+
+// halfRecord is a half message as a prepare carries it.
+func halfRecord(group, body string, props ...string) []byte {
+	m := message.Message{Topic: message.TopicTransHalf, Body: []byte(body), BornHost: addr, StoreHost: addr}
+	m.Properties = message.AppendProperty(nil, message.PropertyProducerGroup, group)
+	for i := 0; i < len(props); i += 2 {
+		m.Properties = message.AppendProperty(m.Properties, props[i], props[i+1])
+	}
+	rec, err := m.AppendStored(nil)
+	if err != nil {
+		panic(err)
+	}
+	return rec
 }
 
 // golden compares lines with a file under testdata.

@@ -85,4 +85,18 @@ func markAll(s *State) {
 	for id := range s.members.members {
 		s.members.dirty.mark(id)
 	}
+	s.half.dirty.mark("")
+	for _, h := range s.half.halves {
+		s.half.mark(h.Offset)
+	}
+	for offset := range s.half.ends {
+		s.half.mark(offset)
+	}
+	s.once.dirty.mark("")
+	for _, b := range s.once.buckets {
+		s.once.dirty.mark(bucketKey(b.seq))
+		for i := range b.entries {
+			s.once.dirty.mark(pageKey(b.seq, i))
+		}
+	}
 }

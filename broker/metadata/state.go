@@ -105,6 +105,8 @@ type State struct {
 	locks   *lockTable
 	delay   *delayTable
 	members *memberTable
+	half    *halfTable
+	once    *onceTable
 
 	tables map[byte]table
 }
@@ -121,6 +123,8 @@ func New(cfg Config) *State {
 	s.groups = newGroupTable(s.dropGroup)
 	s.delay = newDelayTable()
 	s.members = newMemberTable()
+	s.half = newHalfTable()
+	s.once = newOnceTable(s.half, s.log)
 	s.tables = map[byte]table{
 		tableTopics:  s.topics,
 		tableGroups:  s.groups,
@@ -128,6 +132,8 @@ func New(cfg Config) *State {
 		tableLocks:   s.locks,
 		tableDelay:   s.delay,
 		tableMembers: s.members,
+		tableHalf:    s.half,
+		tableOnce:    s.once,
 	}
 	return s
 }

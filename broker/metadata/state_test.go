@@ -79,8 +79,8 @@ func (w *world) reload(tb testing.TB) *world {
 	n := newWorld()
 	n.index, n.stored = w.index, maps.Clone(w.stored)
 	require.NoError(tb, n.Load(func(yield func(k, v []byte) bool) {
-		for k, v := range w.stored {
-			if !yield([]byte(k), v) {
+		for _, k := range sortedKeys(w.stored) { // the store gives them in order
+			if !yield([]byte(k), w.stored[k]) {
 				return
 			}
 		}
@@ -359,6 +359,11 @@ type observed struct {
 	Members   []Member
 	Swept     int64
 	StoredLen [3]int
+	Halves    []Half
+	Ends      map[message.QueueOffset]ending
+	Forget    [2][]numbered
+	Once      []onceBucket
+	Seqs      [2]uint64
 }
 
 func observe(s *State) observed {
@@ -376,6 +381,21 @@ func observe(s *State) observed {
 	for g, locks := range s.locks.groups {
 		o.Locks[g] = maps.Clone(locks)
 	}
+	o.Halves, _, _ = s.Halves(nil, 0, HalvesMax, func(*Half) bool { return true })
+	o.Ends = maps.Clone(s.half.ends)
+	for i, q := range []*endQueue{&s.half.ended, &s.half.givenUp} {
+		for _, n := range q.queue {
+			if s.half.stands(n) {
+				o.Forget[i] = append(o.Forget[i], n)
+			}
+		}
+	}
+	for _, b := range s.once.buckets {
+		c := *b
+		c.entries, c.batches, c.index = slices.Clone(b.entries), slices.Clone(b.batches), maps.Clone(b.index)
+		o.Once = append(o.Once, c)
+	}
+	o.Seqs = [2]uint64{s.half.seq, s.once.seq}
 	return o
 }
 
