@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint check fuzz e2e interop-java bench clean
+.PHONY: help build run test race lint check fuzz e2e interop-java bench clean image dist compose-up compose-clients compose-drill compose-down
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,25 @@ interop-java: build ## the official Java 4.9.4 client against a local cluster (n
 bench: build ## micro-benchmarks, then the load generator against a local cluster, both flush modes
 	go test -run '^$$' -bench . -benchmem -benchtime 300ms ./message/... ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/...
 	go run ./bench -bin bin
+
+image: ## the container image cometmq:local, from nothing but our static programs
+	go run ./internal/dist rootfs -version '$(VERSION)'
+	docker build -q -f deploy/docker/Dockerfile -t cometmq:local .
+
+dist: ## release archives for amd64 and arm64 with checksums in dist/; same commit, same bytes
+	go run ./internal/dist zip -version '$(VERSION)'
+
+compose-up: image ## two name servers and a group of three in containers, healthy
+	go run ./internal/compose up
+
+compose-clients: ## the official Go client against them, on the host and in a container
+	go run ./internal/compose clients
+
+compose-drill: ## kill the leader's container under load from outside, audit every message
+	go run ./internal/compose drill
+
+compose-down: ## remove containers, volumes and network, and check that nothing is left
+	go run ./internal/compose down
 
 clean: ## remove what build leaves (data of a local cluster: mqadmin local down --purge)
 	rm -rf bin mqnamesrv mqbroker mqadmin
