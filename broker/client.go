@@ -101,14 +101,14 @@ func (b *Broker) handleConsumerList(_ context.Context, r request) (*protocol.Res
 }
 
 // handleCheckClient serves CHECK_CLIENT_CONFIG, which consumers with a
-// selector send before they start.
+// selector send before they start: they fail to start on a refusal.
 func (b *Broker) handleCheckClient(_ context.Context, r request) (*protocol.Response, error) {
 	var q protocol.CheckClientRequest
 	if err := q.Decode(r.cmd.Body); err != nil {
 		return nil, err
 	}
-	if t := q.Subscription.ExpressionType; t != "" && t != protocol.ExpressionTag {
-		return nil, errNoSQL
+	if err := b.checkSubscription(&q.Subscription); err != nil {
+		return nil, err
 	}
 	return success()
 }

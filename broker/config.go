@@ -114,6 +114,12 @@ type Config struct {
 	// once as if nothing had arrived.
 	HeldPullsMax int `cfg:"heldPullsMax" live:"true" min:"1"`
 
+	// PropertyFilter lets consumers choose messages by SQL92 over properties; off,
+	// such subscriptions are refused. FilterRetry applies a group's expressions
+	// to its retried messages too.
+	PropertyFilter bool `cfg:"enablePropertyFilter" live:"true"`
+	FilterRetry    bool `cfg:"filterSupportRetry" live:"true"`
+
 	// TransferBytes and TransferCount bound what one pull returns.
 	TransferBytes int `cfg:"maxTransferBytesOnMessageInMemory" live:"true" min:"1024" max:"16777216"`
 	TransferCount int `cfg:"maxTransferCountOnMessageInMemory" live:"true" min:"1" max:"10240"`
@@ -256,7 +262,7 @@ var inertKeys = map[string][]string{
 	"offsets and delay progress are replicated, not flushed by a timer": {
 		"flushConsumerOffsetInterval", "flushDelayOffsetInterval", "flushConsumerOffsetHistoryInterval"},
 	"not built yet": {
-		"aclEnable", "enablePropertyFilter", "enableCalcFilterBitMap", "enableConsumeQueueExt", "filterSupportRetry",
+		"aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
 		"transactionTimeOut", "transactionCheckMax", "transactionCheckInterval", "rejectTransactionMessage", "enableLmq",
 		"enableMultiDispatch", "msgTraceTopicName", "fetchNamesrvAddrByAddressServer", "isolateLogEnable",
 		"storeReplyMessageEnable", "messageIndexEnable", "messageIndexSafe", "maxHashSlotNum", "maxIndexNum",

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting"
+	"github.com/cometmq/cometmq/store"
 )
 
 // holdKey names the queue a pull waits at.
@@ -20,7 +20,7 @@ type holdKey struct {
 type heldPull struct {
 	pull  *pullRequest
 	call  remoting.Call
-	match func(tagsCode int64) bool // nil: any message wakes it
+	match matchFunc // nil: any message wakes it
 	timer *time.Timer
 	conn  uint64
 	// out is set by whoever takes the pull out of the table; the others find it
@@ -90,15 +90,15 @@ func (t *holdTable) release(h *heldPull) {
 }
 
 // arrived wakes the pulls that wait at the queue for an offset up to the new
-// message's and whose tags match it.
-func (t *holdTable) arrived(topic string, queue int32, offset message.QueueOffset, tagsCode int64) {
+// message's and that want it.
+func (t *holdTable) arrived(a *store.Arrival) {
 	if t.count.Load() == 0 {
 		return
 	}
 	var woken []*heldPull
 	t.mu.Lock()
-	for h := range t.byQueue[holdKey{topic, queue}] {
-		if offset >= h.pull.offset && (h.match == nil || h.match(tagsCode)) && t.takeLocked(h) {
+	for h := range t.byQueue[holdKey{a.Topic, a.QueueID}] {
+		if a.Offset >= h.pull.offset && (h.match == nil || h.match(a.TagsCode, a.Message)) && t.takeLocked(h) {
 			woken = append(woken, h)
 		}
 	}

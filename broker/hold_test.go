@@ -12,9 +12,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/store"
 )
 
-func heldAt(topic string, queue int32, offset int64, conn uint64, match func(int64) bool) *heldPull {
+func heldAt(topic string, queue int32, offset int64, conn uint64, match matchFunc) *heldPull {
 	return &heldPull{pull: &pullRequest{topic: topic, queue: queue, offset: message.QueueOffset(offset)}, conn: conn, match: match}
 }
 
@@ -48,16 +49,16 @@ func TestHoldTableArrivals(t *testing.T) {
 	woken := map[*heldPull]int{}
 	table := newHoldTable(func(h *heldPull) { woken[h]++ })
 	all := heldAt("t", 0, 5, 1, nil)
-	tagged := heldAt("t", 0, 5, 1, func(code int64) bool { return code == 7 })
+	tagged := heldAt("t", 0, 5, 1, func(code int64, _ message.Stored) bool { return code == 7 })
 	ahead := heldAt("t", 0, 6, 1, nil)
 	otherQueue := heldAt("t", 1, 5, 1, nil)
 	otherTopic := heldAt("u", 0, 5, 1, nil)
 	for _, h := range []*heldPull{all, tagged, ahead, otherQueue, otherTopic} {
 		require.True(t, table.park(h, time.Hour, 10))
 	}
-	table.arrived("t", 0, 5, 1)
+	table.arrived(&store.Arrival{Topic: "t", Offset: 5, TagsCode: 1})
 	require.Equal(t, map[*heldPull]int{all: 1}, woken)
-	table.arrived("t", 0, 6, 7)
+	table.arrived(&store.Arrival{Topic: "t", Offset: 6, TagsCode: 7})
 	require.Equal(t, map[*heldPull]int{all: 1, tagged: 1, ahead: 1}, woken)
 	table.releaseAll(true)
 	require.Equal(t, map[*heldPull]int{all: 1, tagged: 1, ahead: 1, otherQueue: 1, otherTopic: 1}, woken)
@@ -88,7 +89,7 @@ func TestHoldTableModel(t *testing.T) {
 			},
 			"arrive": func(t *rapid.T) {
 				queue, offset := rapid.Int32Range(0, 2).Draw(t, "queue"), rapid.Int64Range(0, 3).Draw(t, "offset")
-				table.arrived("t", queue, message.QueueOffset(offset), 0)
+				table.arrived(&store.Arrival{Topic: "t", QueueID: queue, Offset: message.QueueOffset(offset)})
 				for h := range inside {
 					if h.pull.queue == queue && int64(h.pull.offset) <= offset {
 						leave(h, true)
@@ -172,7 +173,7 @@ func BenchmarkArrival(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				table.arrived("t", 0, 5, 7)
+				table.arrived(&store.Arrival{Topic: "t", Offset: 5, TagsCode: 7})
 			}
 			b.StopTimer()
 			table.releaseAll(true)

@@ -70,7 +70,7 @@ func (b *Broker) handlePull(r request) {
 // time, with first false: it must be answered then, or the client waits longer
 // than it asked for.
 func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
-	filter, err := b.checkPull(p)
+	sel, err := b.checkPull(p)
 	if err != nil {
 		code, remark := b.answerOf(err)
 		call.Reply(&protocol.Response{Code: code, Remark: remark, Header: protocol.EmptyHeader{}})
@@ -84,7 +84,7 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 		Offset:      p.offset,
 		MaxMessages: min(max(p.count, 1), cfg.TransferCount),
 		MaxBytes:    cfg.TransferBytes,
-		Match:       matcher(filter),
+		Match:       sel.match(),
 		Buf:         buf.B[:0],
 	})
 	if first && p.sysFlag&protocol.PullCommitOffset != 0 {
@@ -99,7 +99,7 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 		return
 	}
 	code := pullStatus(res.Status, p.offset)
-	if code == protocol.StatusPullNotFound && first && p.sysFlag&protocol.PullSuspend != 0 && b.hold(p, call, filter) {
+	if code == protocol.StatusPullNotFound && first && p.sysFlag&protocol.PullSuspend != 0 && b.hold(p, call, sel) {
 		buf.Release()
 		return
 	}
@@ -125,7 +125,7 @@ const pullBufferSize = 16 << 10
 
 // hold parks a pull that found nothing. It reports false when the pull has to
 // be answered now: too many wait, or the client asked for no time.
-func (b *Broker) hold(p *pullRequest, call remoting.Call, filter *group.Subscription) bool {
+func (b *Broker) hold(p *pullRequest, call remoting.Call, sel *selection) bool {
 	cfg := b.cfg()
 	d := p.suspend
 	if !cfg.LongPolling {
@@ -134,10 +134,7 @@ func (b *Broker) hold(p *pullRequest, call remoting.Call, filter *group.Subscrip
 	if d <= 0 || !b.leading.Load() {
 		return false
 	}
-	h := &heldPull{pull: p, call: call}
-	if !filter.All() {
-		h.match = filter.Match
-	}
+	h := &heldPull{pull: p, call: call, match: sel.match()}
 	if conn := call.Conn(); conn != nil {
 		h.conn = conn.ID()
 	}
@@ -161,7 +158,7 @@ func (b *Broker) wakePull(h *heldPull) {
 func (b *Broker) arrived(arrivals []store.Arrival) {
 	for i := range arrivals {
 		a := &arrivals[i]
-		b.held.arrived(a.Topic, a.QueueID, a.Offset, a.TagsCode)
+		b.held.arrived(a)
 		if a.Topic == message.TopicSchedule {
 			b.delay.Arrived(a.QueueID)
 		}
@@ -170,7 +167,7 @@ func (b *Broker) arrived(arrivals []store.Arrival) {
 
 // checkPull decides in RocketMQ's order whether a pull may read, and what it
 // wants of the queue.
-func (b *Broker) checkPull(p *pullRequest) (*group.Subscription, error) {
+func (b *Broker) checkPull(p *pullRequest) (*selection, error) {
 	if b.cfg().Permission&protocol.PermRead == 0 {
 		return nil, refuse(protocol.StatusNoPermission, "the broker[%s] pulling message is forbidden", b.ip)
 	}
@@ -197,7 +194,7 @@ func (b *Broker) checkPull(p *pullRequest) (*group.Subscription, error) {
 
 // subscription finds what the pull wants of the topic: in its own header when
 // it says so, else in what the group's members sent with their heartbeats.
-func (b *Broker) subscription(p *pullRequest, cfg *protocol.SubscriptionGroupConfig) (*group.Subscription, error) {
+func (b *Broker) subscription(p *pullRequest, cfg *protocol.SubscriptionGroupConfig) (*selection, error) {
 	var sub *group.Subscription
 	if p.sysFlag&protocol.PullSubscription != 0 {
 		sub = group.NewSubscription(p.topic, p.subscription, p.expression, p.subVersion)
@@ -215,14 +212,8 @@ func (b *Broker) subscription(p *pullRequest, cfg *protocol.SubscriptionGroupCon
 		}
 		sub = registered
 	}
-	if sub.Data.ExpressionType != protocol.ExpressionTag {
-		return nil, errNoSQL
-	}
-	return sub, nil
+	return b.selectionOf(sub)
 }
-
-// errNoSQL is RocketMQ's answer while enablePropertyFilter is off.
-var errNoSQL = refuse(protocol.StatusSystemError, "The broker does not support consumer to filter message by SQL92")
 
 // groupForPull finds a group's settings. An unknown group is created in the
 // background when that is allowed: a reading goroutine must not wait for the
@@ -237,14 +228,6 @@ func (b *Broker) groupForPull(name string) (*protocol.SubscriptionGroupConfig, e
 	cfg := protocol.NewSubscriptionGroupConfig(name)
 	b.proposeAsync(metadata.AppendPutGroup(nil, cfg, metadata.IfAbsent), 1)
 	return cfg, nil
-}
-
-// matcher turns a filter into what the store asks per message; nil takes all.
-func matcher(f *group.Subscription) func(int64, message.Stored) bool {
-	if f.All() {
-		return nil
-	}
-	return func(tagsCode int64, _ message.Stored) bool { return f.Match(tagsCode) }
 }
 
 // pullStatus maps the outcome of a read to the status that clients act on. An

@@ -153,6 +153,8 @@ type Arrival struct {
 	QueueID  int32
 	Offset   message.QueueOffset
 	TagsCode int64
+	// Message is the record as it lies in the log, its offsets not patched.
+	Message message.Stored
 }
 
 // KVFile is the file that checkpoints are written to: named buckets of keys and

@@ -24,6 +24,7 @@ func (s *Store) Apply(e Entry) []Result {
 	s.index.Store(e.Index)
 	if len(s.arrivals) > 0 {
 		s.cfg.OnArrival(s.arrivals)
+		clear(s.arrivals) // they would keep the entry's bytes alive
 		s.arrivals = s.arrivals[:0]
 	}
 	return results
@@ -62,7 +63,7 @@ func (s *Store) publish(m message.Stored, phy message.PhyOffset) Result {
 		s.log.Error("a message in the log has no queue", "offset", phy, "error", err)
 		return Result{Phy: phy, Queue: -1}
 	}
-	s.arrivals = append(s.arrivals, Arrival{Topic: q.Topic(), QueueID: q.ID(), Offset: off, TagsCode: entry.TagsCode})
+	s.arrivals = append(s.arrivals, Arrival{Topic: q.Topic(), QueueID: q.ID(), Offset: off, TagsCode: entry.TagsCode, Message: m})
 	return Result{Phy: phy, Queue: off}
 }
 

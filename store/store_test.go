@@ -32,7 +32,7 @@ func TestApplyGivesPlacesInOrder(t *testing.T) {
 	require.Equal(t, res[0].Phy+message.PhyOffset(len(a)), res[1].Phy)
 	require.Equal(t, 1, res[3].Value)
 	require.Equal(t, "v", r.machine.values["k"])
-	require.Equal(t, []Arrival{{"T", 0, 0, 2598919}, {"T", 1, 0, 0}, {"T", 0, 1, 2598919}}, r.arrivals)
+	require.Equal(t, []Arrival{{"T", 0, 0, 2598919, a}, {"T", 1, 0, 0, b}, {"T", 0, 1, 2598919, a}}, r.arrivals)
 	require.EqualValues(t, 1, r.store.AppliedIndex())
 	require.EqualValues(t, 10, r.store.AppliedTime())
 

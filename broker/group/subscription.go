@@ -1,9 +1,12 @@
 package group
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/cometmq/cometmq/broker/filter"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -16,6 +19,12 @@ type Subscription struct {
 
 	all   bool
 	codes []int32 // ascending
+
+	// compile makes the expression of a SQL92 subscription at its first use and
+	// keeps it, or what is wrong with it, as long as the subscription: a
+	// heartbeat repeats a version that is known every 30 s, and most broken
+	// expressions are never pulled with.
+	compile func() (*filter.Expression, error)
 }
 
 // NewSubscription makes a subscription from its text, as it stands in the
@@ -38,6 +47,12 @@ func fromData(d protocol.SubscriptionData) *Subscription {
 	s := &Subscription{Data: d}
 	s.Data.TagsSet, s.Data.CodeSet = []string{}, []int32{}
 	if d.ExpressionType != protocol.ExpressionTag {
+		s.compile = sync.OnceValues(func() (*filter.Expression, error) {
+			if d.ExpressionType != protocol.ExpressionSQL92 {
+				return nil, fmt.Errorf("expression type %.32q is not known; use %s or %s", d.ExpressionType, protocol.ExpressionTag, protocol.ExpressionSQL92)
+			}
+			return filter.Compile(d.SubString)
+		})
 		return s
 	}
 	if text := strings.TrimSpace(d.SubString); text == "" && len(d.TagsSet) == 0 || text == protocol.SubscribeAll {
@@ -62,6 +77,20 @@ func (s *Subscription) Version() int64 { return s.Data.SubVersion }
 
 // All reports whether every message of the topic is wanted, whatever its tag.
 func (s *Subscription) All() bool { return s.all }
+
+// IsTag reports whether the subscription is by tags; otherwise Expression says
+// what it wants.
+func (s *Subscription) IsTag() bool { return s.Data.ExpressionType == protocol.ExpressionTag }
+
+// Expression returns the compiled selector of a subscription that is not by
+// tags, or what is wrong with its text, with the position. Of a subscription by
+// tags it is nil.
+func (s *Subscription) Expression() (*filter.Expression, error) {
+	if s.compile == nil {
+		return nil, nil
+	}
+	return s.compile()
+}
 
 // Match reports whether a message with this tags code may be wanted. The
 // client checks the tag itself again, so a hash collision does no harm.

@@ -38,6 +38,25 @@ func TestSubscriptionMatches(t *testing.T) {
 	}
 }
 
+func TestSubscriptionExpression(t *testing.T) {
+	s := NewSubscription("T", "a > 1", "SQL92", 7)
+	e, err := s.Expression()
+	require.NoError(t, err)
+	require.False(t, s.IsTag())
+	require.True(t, e.Match([]byte("a\x012\x02")))
+	again, _ := s.Expression()
+	require.Same(t, e, again, "compiled once")
+	_, err = NewSubscription("T", "a >", "SQL92", 7).Expression()
+	require.ErrorContains(t, err, "position 4")
+	_, err = NewSubscription("T", "x", "XPATH", 7).Expression()
+	require.ErrorContains(t, err, "XPATH")
+	tags := NewSubscription("T", "x", "", 7)
+	e, err = tags.Expression()
+	require.NoError(t, err)
+	require.Nil(t, e)
+	require.True(t, tags.IsTag())
+}
+
 func TestSubscriptionCodesAreComputed(t *testing.T) {
 	s := fromData(protocol.SubscriptionData{
 		Topic: "T", SubString: "TagA", TagsSet: []string{"TagA", "TagB"}, CodeSet: []int32{1, 2, 3},

@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"store":              {"store/commitlog", "store/consumequeue", "store/index", "store/segment", "internal/vfs", "message"},
 	"dledger":            {"store", "store/commitlog", "internal/vfs", "message"},
 	"broker/metadata":    {"store", "message", "remoting/protocol"},
-	"broker/group":       {"message", "remoting/protocol"},
+	"broker/group":       {"broker/filter", "message", "remoting/protocol"},
 	"broker/transaction": {"message", "remoting/protocol"},
 	"broker/delay":       {"message", "remoting/protocol"},
 	"broker/filter":      {"message"},

@@ -131,6 +131,7 @@ dLegerGroup=%s
 dLegerPeers=%s
 dLegerSelfId=%s
 autoCreateTopicEnable=true
+enablePropertyFilter=true
 # A local cluster stops at once instead of forwarding for clients that have not
 # heard of the new leader.
 shutdownDrainTime=0
