@@ -28,6 +28,19 @@ func readLength(r *bufio.Reader, frameMax int) (int, error) {
 	return n, err
 }
 
+// checkHeaderWord refuses a frame of n bytes whose header cannot fit into it as
+// soon as its second word is there: who sends such a word may never send the rest.
+func checkHeaderWord(r *bufio.Reader, n int) error {
+	word, err := r.Peek(4)
+	if err != nil {
+		return noPartialEOF(err, len(word)+1)
+	}
+	if header := int(binary.BigEndian.Uint32(word) & 0xFFFFFF); header > n-4 {
+		return fmt.Errorf("%w: header of %d bytes in a frame with %d bytes left", protocol.ErrFrame, header, n-4)
+	}
+	return nil
+}
+
 // readFrame reads the n bytes after a length word into a pooled buffer.
 func readFrame(r io.Reader, n int) (*protocol.Buffer, error) {
 	b := protocol.GetBuffer(min(n, frameFirstRead))

@@ -63,6 +63,9 @@ func (c *Conn) readCommand(r *bufio.Reader) (*protocol.Command, error) {
 	if r.Buffered() < n {
 		c.uncork()
 	}
+	if err := checkHeaderWord(r, n); err != nil {
+		return nil, err
+	}
 	frame, err := readFrame(r, n)
 	if err != nil {
 		return nil, err
