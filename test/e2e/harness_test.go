@@ -182,6 +182,32 @@ func ownCluster(t *testing.T, args ...string) *cluster {
 	return c
 }
 
+// setTopic creates or changes a topic at the leader, with RocketMQ's permission bits (2 write, 4 read).
+func (c *cluster) setTopic(t *testing.T, topic string, queues, perm int) {
+	t.Helper()
+	n := strconv.Itoa(queues)
+	r, err := invoke(c.leader(t).Addr, 17, map[string]string{"topic": topic, "defaultTopic": "TBW102", "readQueueNums": n, "writeQueueNums": n,
+		"perm": strconv.Itoa(perm), "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil)
+	require.NoError(t, err)
+	require.Zero(t, r.Code, r.Remark)
+	require.Eventually(t, func() bool {
+		r, err := invoke(c.namesrv, 105, map[string]string{"topic": topic}, nil)
+		return err == nil && r.Code == 0 && strings.Contains(string(r.Body), fmt.Sprintf(`"perm":%d,`, perm))
+	}, 10*time.Second, 10*time.Millisecond, "no route of %s with permission %d", topic, perm)
+}
+
+// awaitMembers waits until the broker knows that many members of a consumer group.
+func (c *cluster) awaitMembers(t *testing.T, group string, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		r, err := invoke(c.leader(t).Addr, 38, map[string]string{"consumerGroup": group}, nil)
+		var ids struct {
+			ConsumerIDList []string `json:"consumerIdList"`
+		}
+		return err == nil && r.Code == 0 && json.Unmarshal(r.Body, &ids) == nil && len(ids.ConsumerIDList) == n
+	}, 30*time.Second, 20*time.Millisecond, "group %s never had %d members", group, n)
+}
+
 // createTopic makes a topic with that many read and write queues and waits until the name server routes it.
 func (c *cluster) createTopic(t *testing.T, topic string, queues int) {
 	t.Helper()

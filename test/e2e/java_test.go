@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"os"
@@ -19,13 +20,26 @@ import (
 // java runs the interop program of test/interop/java, which `mvn package` built, with the given JVM options.
 func java(t *testing.T, jvm []string, args ...string) {
 	t.Helper()
+	startJava(t, jvm, args...)()
+}
+
+// startJava is java that does not wait: the function it returns does.
+func startJava(t *testing.T, jvm []string, args ...string) (wait func()) {
+	t.Helper()
 	target := filepath.Join("..", "interop", "java", "target")
 	cp := filepath.Join(target, "interop.jar") + ":" + filepath.Join(target, "lib", "*")
 	argv := append([]string{"-Xmx512m", "-Drocketmq.client.logUseSlf4j=false", "-Duser.home=" + t.TempDir(), "-cp", cp}, jvm...)
 	argv = append(append(argv, "com.cometmq.interop.Main"), args...)
-	out, err := exec.Command("java", argv...).CombinedOutput()
-	t.Logf("%s", out)
-	require.NoError(t, err)
+	cmd := exec.Command("java", argv...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	return func() {
+		t.Helper()
+		err := cmd.Wait()
+		t.Logf("%s", out.String())
+		require.NoError(t, err)
+	}
 }
 
 func TestJavaRealFileSurvivesTheTrip(t *testing.T) {
@@ -34,7 +48,7 @@ func TestJavaRealFileSurvivesTheTrip(t *testing.T) {
 			c := sharedCluster(t)
 			lines := realText(t)
 			topic, group := uniqueName("jtext"), uniqueName("jreaders")
-			c.createTopic(t, topic, textQueues)
+			c.setTopic(t, topic, textQueues, permWrite)
 			file, out := filepath.Join(t.TempDir(), "text"), filepath.Join(t.TempDir(), "deliveries")
 			var text []byte
 			for _, l := range lines {
@@ -42,8 +56,11 @@ func TestJavaRealFileSurvivesTheTrip(t *testing.T) {
 			}
 			require.NoError(t, os.WriteFile(file, text, 0o600))
 			jvm := []string{"-Drocketmq.serialize.type=" + serializer}
+			consumed := startJava(t, jvm, "consume", c.namesrv, topic, group, strconv.Itoa(len(lines)), out)
+			c.awaitMembers(t, group, 2)
+			c.setTopic(t, topic, textQueues, permRead|permWrite)
 			java(t, jvm, "produce", c.namesrv, topic, file)
-			java(t, jvm, "consume", c.namesrv, topic, group, strconv.Itoa(len(lines)), out)
+			consumed()
 			checkText(t, c, topic, group, lines, readDeliveries(t, out))
 		})
 	}
