@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -324,8 +323,9 @@ func (m *member) drain(queue int32) []uint64 {
 		for rest := res.Messages; len(rest) > 0; {
 			rec, err := message.ParseStored(rest)
 			require.NoError(t, err)
-			require.EqualValues(t, len(ids), rec.QueueOffset())
-			require.NotZero(t, rec.StoreTimestamp(), "the collector stamps the store time")
+			if int(rec.QueueOffset()) != len(ids) || rec.StoreTimestamp() == 0 {
+				require.Fail(t, "bad message", "queue %d offset %d: says offset %d, store time %d", queue, len(ids), rec.QueueOffset(), rec.StoreTimestamp())
+			}
 			ids = append(ids, binary.BigEndian.Uint64(rec.Body()))
 			rest = rest[rec.Size():]
 		}
@@ -362,27 +362,50 @@ func (m *member) segments() map[string]string {
 	return files
 }
 
-// requireSameBytes compares the segment files of all running members.
+// requireSameBytes compares the segment files of all running members. It reads
+// them again when the log moved meanwhile, as it does when a leader changes.
 func (g *group) requireSameBytes() {
 	g.t.Helper()
-	var first *member
-	var want map[string]string
+	var running []*member
 	for _, m := range g.members {
-		if !m.running() {
-			continue
-		}
-		got := m.segments()
-		if first == nil {
-			first, want = m, got
-			require.NotEmpty(g.t, want)
-			continue
-		}
-		require.Equal(g.t, first.store.Log().MaxOffset(), m.store.Log().MaxOffset())
-		require.Len(g.t, got, len(want))
-		for name, b := range want {
-			require.True(g.t, b == got[name], "segment %s differs between %s and %s", name, first.id, m.id)
+		if m.running() {
+			running = append(running, m)
 		}
 	}
+	var files []map[string]string
+	require.Eventually(g.t, func() bool {
+		end := running[0].store.Log().MaxOffset()
+		files = nil
+		for _, m := range running {
+			files = append(files, m.segments())
+		}
+		for _, m := range running {
+			if m.store.Log().MaxOffset() != end {
+				return false
+			}
+		}
+		return true
+	}, 10*time.Second, 10*time.Millisecond, "the logs do not come to rest at the same offset")
+	want := files[0]
+	require.NotEmpty(g.t, want)
+	for i, got := range files {
+		m := running[i]
+		require.Len(g.t, got, len(want))
+		for name, b := range want {
+			require.True(g.t, b == got[name], "segment %s differs between %s (%d bytes) and %s (%d bytes) from byte %d",
+				name, running[0].id, len(b), m.id, len(got[name]), firstDifference(b, got[name]))
+		}
+	}
+}
+
+func firstDifference(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
 }
 
 // history records what senders were told.
@@ -477,15 +500,20 @@ func (h *history) check(g *group) {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	// Plain comparisons inside the loops: require walks a whole map each time.
 	for id, n := range h.ends {
-		require.Equal(t, 1, n, "message %d ended %d times", id, n)
+		if n != 1 {
+			require.Fail(t, "ended more than once", "message %d ended %d times", id, n)
+		}
 	}
 	require.Len(t, h.ends, int(h.next.Load()), "every proposal ends")
 	taken := map[[2]int64]uint64{}
 	for id, r := range h.acked {
 		key := [2]int64{int64(h.queues[id]), int64(r.Queue)}
 		other, dup := taken[key]
-		require.False(t, dup, "messages %d and %d were both told offset %d of queue %d", id, other, r.Queue, h.queues[id])
+		if dup {
+			require.Fail(t, "an offset was given out twice", "messages %d and %d were both told offset %d of queue %d", id, other, r.Queue, h.queues[id])
+		}
 		taken[key] = id
 	}
 	var reference [4][]uint64
@@ -498,19 +526,26 @@ func (h *history) check(g *group) {
 			}
 			require.Equal(t, reference[q], ids, "queue %d of %s", q, m.id)
 			for off, id := range ids {
-				require.False(t, seen[id], "message %d is stored twice", id)
-				seen[id] = true
-				require.Equal(t, q, h.queues[id])
-				require.NotContains(t, h.refused, id, "a refused message is in the log")
-				if r, ok := h.acked[id]; ok {
-					require.EqualValues(t, off, r.Queue, "message %d was told another offset", id)
-				} else {
-					require.True(t, h.unknown[id])
+				r, acked := h.acked[id]
+				switch {
+				case seen[id]:
+					require.Fail(t, "stored twice", "message %d", id)
+				case q != h.queues[id]:
+					require.Fail(t, "in the wrong queue", "message %d", id)
+				case h.refused[id] != nil:
+					require.Fail(t, "a refused message is in the log", "message %d: %v", id, h.refused[id])
+				case acked && int(r.Queue) != off:
+					require.Fail(t, "told another offset", "message %d: %d, is at %d", id, r.Queue, off)
+				case !acked && !h.unknown[id]:
+					require.Fail(t, "nobody sent this", "message %d", id)
 				}
+				seen[id] = true
 			}
 		}
 		for id := range h.acked {
-			require.True(t, seen[id], "message %d was acknowledged and is not on %s", id, m.id)
+			if !seen[id] {
+				require.Fail(t, "lost", "message %d was acknowledged and is not on %s", id, m.id)
+			}
 		}
 	}
 }
@@ -533,5 +568,3 @@ func (f *faultyLogs) StoreLogs(logs []*raft.Log) error {
 	}
 	return f.LogStore.StoreLogs(logs)
 }
-
-func countLines(s, part string) int { return strings.Count(s, part) }

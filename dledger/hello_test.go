@@ -177,9 +177,8 @@ func TestStreamsRefuseStrangers(t *testing.T) {
 			c, err := net.Dial("tcp", a.Addr().String())
 			require.NoError(t, err)
 			defer c.Close()
-			_, err = c.Write(tt.send)
-			require.NoError(t, err)
-			require.NoError(t, c.(*net.TCPConn).CloseWrite())
+			_, _ = c.Write(tt.send) // may be cut off in the middle
+			_ = c.(*net.TCPConn).CloseWrite()
 			require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
 			_, err = io.Copy(io.Discard, c)
 			require.False(t, isTimeout(err), "the connection stays open")

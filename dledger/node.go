@@ -55,6 +55,7 @@ type Node struct {
 
 	notify     chan bool
 	observed   chan raft.Observation
+	lost       chan struct{}  // capacity 1: leadership was lost and reported
 	stop       chan struct{}  // closed when the node begins to end
 	unwatch    chan struct{}  // closed when the watchdog may end
 	operations operations     // barriers and transfers: Raft must answer them before it ends
@@ -66,6 +67,7 @@ type Node struct {
 	closeErr    error
 	ready       atomic.Bool
 	failed      atomic.Bool
+	closed      atomic.Bool
 	elections   atomic.Uint64
 	checkpoints atomic.Uint64
 	transfers   atomic.Int32 // running
@@ -88,6 +90,7 @@ func New(cfg Config) (*Node, error) {
 		logger:      cfg.Logger.Named("dledger").With("group", cfg.Group, "member", cfg.SelfID),
 		notify:      make(chan bool, 16),
 		observed:    make(chan raft.Observation, 16),
+		lost:        make(chan struct{}, 1),
 		stop:        make(chan struct{}),
 		unwatch:     make(chan struct{}),
 		rpcInFlight: 1,
@@ -258,7 +261,7 @@ func (n *Node) checkMembers() error {
 // included, comes through p.Done.
 func (n *Node) Propose(p *Proposal) {
 	switch {
-	case !n.started.Load() || n.failed.Load():
+	case !n.started.Load() || n.failed.Load() || n.closed.Load():
 		p.finish(nil, ErrClosed)
 	default:
 		n.collector.propose(p)
@@ -349,9 +352,10 @@ func (n *Node) handOver() {
 // barriers end first, while it can still answer. A leader that has lost its
 // group answers them too, when its lease ends.
 func (n *Node) shutdown(graceful bool) error {
-	n.collector.shut(ErrClosed)
+	n.closed.Store(true)
 	close(n.stop)
-	n.background.Wait()
+	n.background.Wait() // nothing opens the collector again
+	n.collector.shut(ErrClosed)
 	n.operations.end()
 	n.collector.close()
 	if n.ready.Swap(false) {

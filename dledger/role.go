@@ -194,6 +194,10 @@ func (n *Node) loseLeadership(leader string) {
 		n.logger.Info("no longer leads the group", "term", n.raft.CurrentTerm(), "leader", leader)
 	}
 	n.reporter.report(RoleChange{Term: n.raft.CurrentTerm(), LeaderID: leader})
+	select {
+	case n.lost <- struct{}{}:
+	default:
+	}
 }
 
 // leaderID is the member Raft takes for the leader, or "".

@@ -19,7 +19,7 @@ const transferStuckAfter = 2 * time.Second
 // or go on when no member could take over. Without an error nobody sees an
 // unknown outcome because of it.
 func (n *Node) TransferLeadership(ctx context.Context) error {
-	if !n.started.Load() || n.failed.Load() {
+	if !n.started.Load() || n.failed.Load() || n.closed.Load() {
 		return ErrClosed
 	}
 	if !n.ready.Load() {
@@ -53,6 +53,10 @@ func (n *Node) transferTo(ctx context.Context) error {
 	if len(candidates) == 0 {
 		return errors.New("dledger: transfer leadership: no other voter has answered lately")
 	}
+	select {
+	case <-n.lost: // of an earlier loss
+	default:
+	}
 	var errs []error
 	for _, s := range candidates {
 		if err := ctx.Err(); err != nil {
@@ -62,7 +66,15 @@ func (n *Node) transferTo(ctx context.Context) error {
 		n.logger.Info("transferring leadership", "to", s.ID)
 		err := n.raft.LeadershipTransferToServer(s.ID, s.Address).Error()
 		if err == nil || n.raft.State() != raft.Leader {
-			return nil
+			// What waits must be refused before the collector goes on.
+			select {
+			case <-n.lost:
+				return nil
+			case <-n.stop:
+				return nil
+			case <-ctx.Done():
+				return fmt.Errorf("dledger: transfer leadership: %w", ctx.Err())
+			}
 		}
 		errs = append(errs, fmt.Errorf("to member %q: %w", s.ID, err))
 	}
