@@ -19,7 +19,7 @@ import (
 type composeFile struct {
 	Services map[string]struct {
 		Image       string
-		Command     any
+		Command     []string
 		Profiles    []string
 		Ports       []string
 		Volumes     []string
@@ -63,11 +63,10 @@ func TestComposeCommandsAreAccepted(t *testing.T) {
 	c := readCompose(t)
 	brokers := map[string][]broker.Config{}
 	for name, s := range c.Services {
-		command, ok := s.Command.(string)
-		if !ok {
-			continue // of another project's image
+		if s.Image != "cometmq:local" {
+			continue // of another project
 		}
-		words := strings.Fields(command)
+		words := s.Command
 		flags, err := config.ParseFlags(words[1:])
 		require.NoError(t, err, name)
 		if words[0] == "mqnamesrv" {
