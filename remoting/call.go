@@ -70,6 +70,14 @@ func (c Call) Reply(r *protocol.Response) {
 	}
 }
 
+// Drop ends the request without an answer, for the few requests that RocketMQ
+// does not answer either. It takes the place of Reply.
+func (c Call) Drop() {
+	if c.sink == nil && c.conn != nil && !c.Oneway() {
+		c.conn.settle(&c)
+	}
+}
+
 // Fail answers with a status and a remark.
 func (c Call) Fail(status int32, format string, args ...any) {
 	c.Reply(&protocol.Response{Code: status, Remark: fmt.Sprintf(format, args...)})

@@ -103,6 +103,17 @@ func (c *Conn) answer(call *Call, r *protocol.Response) {
 	}
 }
 
+// settle ends the admission of a request that gets no answer.
+func (c *Conn) settle(call *Call) {
+	c.mu.Lock()
+	c.inFlight--
+	if c.served.Load() == call.seq {
+		c.served.Store(0)
+	}
+	c.readable.Signal()
+	c.mu.Unlock()
+}
+
 // send queues a request under an opaque of ours.
 func (c *Conn) send(req *protocol.Command, opaque, flag int32) error {
 	buf := protocol.GetBuffer(512 + len(req.Body))

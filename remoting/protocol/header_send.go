@@ -40,7 +40,7 @@ var sendRequiredNames = [...]string{"producerGroup", "topic", "defaultTopic", "d
 // or malformed required field is an error wrapping ErrField.
 func (h *SendHeader) Decode(c *Command) error {
 	*h = SendHeader{MaxReconsumeTimes: -1}
-	short := c.Code != CodeSendMessage && c.Code != CodeSendReplyMessage
+	short := c.Code != CodeSendMessage && c.Code != CodeSendReplyMessage && c.Code != CodePushReplyMessageToClient
 	seen := 0
 	for i := range c.Fields {
 		f := &c.Fields[i]

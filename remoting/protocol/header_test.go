@@ -101,6 +101,18 @@ func TestHeadersRoundTrip(t *testing.T) {
 		require.NoError(t, gotEnd.Decode(encode(t, CodeEndTransaction, &end, form)))
 		require.Equal(t, end, gotEnd)
 
+		check := CheckTransactionHeader{TranStateTableOffset: i64.Draw(t, "tso"), CommitLogOffset: i64.Draw(t, "clo"),
+			MsgID: string(text()), TransactionID: "t", OffsetMsgID: "o"}
+		var gotCheck CheckTransactionHeader
+		require.NoError(t, gotCheck.Decode(encode(t, CodeCheckTransactionState, &check, form)))
+		require.Equal(t, check, gotCheck)
+
+		push := PushReplyHeader{Reply: send, BornHost: "1.2.3.4:5", StoreHost: "6.7.8.9:10", StoreTimestamp: i64.Draw(t, "st")}
+		push.Reply.Batch, push.Reply.MaxReconsumeTimes = false, -1
+		var gotPush PushReplyHeader
+		require.NoError(t, gotPush.Decode(encode(t, CodePushReplyMessageToClient, &push, form)))
+		require.Equal(t, push, gotPush)
+
 		broker := BrokerHeader{ClusterName: string(text()), BrokerName: "b", BrokerAddr: "1.2.3.4:5", BrokerID: i64.Draw(t, "id"),
 			HAServerAddr: "h", ExternalAddr: string(text()), Compressed: rapid.Bool().Draw(t, "z"), BodyCRC32: i32.Draw(t, "crc")}
 		var gotBroker BrokerHeader
