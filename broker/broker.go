@@ -20,6 +20,7 @@ import (
 	"github.com/cometmq/cometmq/broker/delay"
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/broker/transaction"
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
@@ -81,6 +82,7 @@ type Broker struct {
 	clients *group.Clients
 	offsets *group.Offsets
 	delay   *delay.Scheduler
+	checker *transaction.Checker
 
 	readers    *workers
 	held       *holdTable
@@ -322,6 +324,12 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 	if err != nil {
 		return err
 	}
+	b.checker, err = transaction.New(transaction.Config{
+		Log: halfLog{b}, Producers: producers{b}, Settings: func() transaction.Settings { return b.cfg().checks() }, Logger: b.log,
+	})
+	if err != nil {
+		return err
+	}
 	b.nsClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log})
 	b.peerClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: forwardTimeout})
 	b.pullClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: holdMax + forwardTimeout})
@@ -355,6 +363,7 @@ func (b *Broker) keepHouse(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			b.stats.sample(now)
+			b.forgetOnce()
 			for _, c := range b.clients.Expire() {
 				if conn, ok := c.(*remoting.Conn); ok {
 					conn.Close()

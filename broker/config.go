@@ -162,6 +162,9 @@ type Config struct {
 	// NotifyConsumers pushes membership changes to consumers.
 	NotifyConsumers bool `cfg:"notifyConsumerIdsChangedEnable" live:"true"`
 
+	// Transactions, request-reply, de-duplication: config_delivery.go.
+	DeliveryConfig
+
 	// ConnectionsMax bounds client connections per port, InFlightMax requests
 	// of one connection that wait for their answer. InFlightMax should be
 	// larger than forwardRequestsMax: members forward over one connection.
@@ -214,6 +217,7 @@ func DefaultConfig() Config {
 		ClusterTopic:           true,
 		BrokerTopic:            true,
 		NotifyConsumers:        true,
+		DeliveryConfig:         defaultDelivery(),
 		ConnectionsMax:         20_000,
 		InFlightMax:            16_384,
 		ChannelIdle:            120 * time.Second,
@@ -263,9 +267,9 @@ var inertKeys = map[string][]string{
 		"flushConsumerOffsetInterval", "flushDelayOffsetInterval", "flushConsumerOffsetHistoryInterval"},
 	"not built yet": {
 		"aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
-		"transactionTimeOut", "transactionCheckMax", "transactionCheckInterval", "rejectTransactionMessage", "enableLmq",
+		"enableLmq",
 		"enableMultiDispatch", "msgTraceTopicName", "fetchNamesrvAddrByAddressServer", "isolateLogEnable",
-		"storeReplyMessageEnable", "messageIndexEnable", "messageIndexSafe", "maxHashSlotNum", "maxIndexNum",
+		"messageIndexEnable", "messageIndexSafe", "maxHashSlotNum", "maxIndexNum",
 		"disableConsumeIfConsumerReadSlowly", "consumerFallbehindThreshold", "startAcceptSendRequestTimeStamp",
 		"enableScheduleAsyncDeliver", "offsetCheckInSlave", "forceRegister", "rocketmqHome", "duplicationEnable",
 		"highSpeedMode", "commercialEnable", "debugLockEnable"},

@@ -64,11 +64,13 @@ func (b *Broker) runRoles(ctx context.Context) {
 func (b *Broker) startLeading(c dledger.RoleChange) {
 	b.proposeAsync(metadata.AppendAnnounce(nil, metadata.Member{ID: b.selfID, Addr: b.addr.String(), Term: c.Term}), 1)
 	b.delay.Start(b.ctx)
+	b.checker.Start(b.ctx)
 }
 
 // stopLeading stops what only a leader does and lets waiting pulls go: their
 // clients pull again and are forwarded.
 func (b *Broker) stopLeading() {
 	b.delay.Stop()
+	b.checker.Stop()
 	b.held.releaseAll(false)
 }

@@ -60,6 +60,10 @@ type route struct {
 	// retry: carrying it out twice does no harm, so a forwarding member may
 	// send it again after losing the connection to the leader.
 	retry bool
+	// here: another member than the leader may serve this one request.
+	here func(b *Broker, r request) bool
+	// silent: this one request gets no answer and changes nothing.
+	silent func(r request) bool
 	// notVIP: not served on the second port, as in RocketMQ.
 	notVIP bool
 
@@ -76,6 +80,7 @@ type route struct {
 // with StatusRequestCodeNotSupported.
 func routes() map[int32]*route {
 	send := &route{leader: true, inline: (*Broker).handleSend}
+	reply := &route{leader: true, here: replyHere, inline: (*Broker).handleReply}
 	pull := &route{leader: true, retry: true, notVIP: true, read: (*Broker).handlePull}
 	return map[int32]*route{
 		protocol.CodeSendMessage:      send,
@@ -83,6 +88,11 @@ func routes() map[int32]*route {
 		protocol.CodeSendBatchMessage: send,
 		protocol.CodePullMessage:      pull,
 		protocol.CodeLitePullMessage:  pull,
+
+		protocol.CodeSendReplyMessage:       reply,
+		protocol.CodeSendReplyMessageV2:     reply,
+		protocol.CodeEndTransaction:         {leader: true, retry: true, silent: silentEnd, answer: (*Broker).handleEndTransaction},
+		protocol.CodeResumeCheckHalfMessage: {leader: true, answer: (*Broker).handleResumeCheck},
 
 		protocol.CodeConsumerSendMsgBack: {leader: true, answer: (*Broker).handleSendBack},
 
@@ -140,7 +150,10 @@ func (b *Broker) dispatch(r request, rt *route) {
 	switch {
 	case rt == nil:
 		b.fail(r, refuse(protocol.StatusRequestCodeNotSupported, " request type %d not supported", r.cmd.Code))
-	case rt.leader && !b.leading.Load():
+	case rt.silent != nil && rt.silent(r):
+		r.call.Drop()
+		r.cmd.Release()
+	case rt.leader && !b.leading.Load() && (rt.here == nil || !rt.here(b, r)):
 		b.forward.take(r, rt)
 	default:
 		b.serve(r, rt)
@@ -237,7 +250,8 @@ func (b *Broker) fail(r request, err error) {
 // it without looking whether they are there, on errors too.
 func (b *Broker) failHeader(code int32) protocol.HeaderEncoder {
 	switch code {
-	case protocol.CodeSendMessage, protocol.CodeSendMessageV2, protocol.CodeSendBatchMessage:
+	case protocol.CodeSendMessage, protocol.CodeSendMessageV2, protocol.CodeSendBatchMessage,
+		protocol.CodeSendReplyMessage, protocol.CodeSendReplyMessageV2:
 		return &protocol.SendResponseHeader{Region: b.cfg().RegionID, TraceOn: b.cfg().TraceOn}
 	case protocol.CodePullMessage, protocol.CodeLitePullMessage:
 		return protocol.EmptyHeader{}

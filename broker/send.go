@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -33,6 +32,9 @@ type sendOp struct {
 	resp     protocol.Response
 	newTopic bool // the proposal begins with commands that create topics
 	queue    int32
+	once     bool // the topic has de-duplication
+	wrapped  wrapped
+	reply    *reply // of a reply to a request, else nil
 }
 
 // sendOpBytesMax is the capacity above which a used buffer is left to the
@@ -62,6 +64,7 @@ func (op *sendOp) recycle() {
 	op.answer = protocol.SendResponseHeader{MsgID: id}
 	op.resp = protocol.Response{}
 	op.newTopic, op.props = false, op.props[:0]
+	op.once, op.wrapped, op.reply = false, wrapped{payload: op.wrapped.payload[:0]}, nil
 	p.Data, p.Stamps, p.Records, p.Results, p.Err = p.Data[:0], p.Stamps[:0], 0, nil, nil
 	op.b.sendOps.Put(op)
 }
@@ -118,6 +121,7 @@ func (op *sendOp) build() error {
 		op.queue = rand.Int32N(max(topic.WriteQueueNums, 1))
 	}
 	op.fill(topic)
+	op.once = cfg.deduplicates(topic) && !message.IsRetryTopic(topic.TopicName) && !message.IsDLQTopic(topic.TopicName)
 	if h.Batch {
 		return op.buildBatch()
 	}
@@ -149,21 +153,50 @@ func (op *sendOp) buildSingle(topic *protocol.TopicConfig) error {
 	b := op.b
 	props, found := sendProperties(op.props[:0], op.head.Properties, b.cfg().ClusterName)
 	op.props = props
-	if strings.EqualFold(string(found.transaction), "true") {
-		return refuse(protocol.StatusNoPermission,
-			"the broker[%s] sending transaction message is forbidden: transactions are not supported yet", b.ip)
-	}
 	dead, err := op.deadLetter(topic)
 	if err != nil {
 		return err
 	}
 	if dead {
 		op.props = message.DeleteProperty(nil, op.props, message.PropertyDelayTimeLevel)
-	} else if err := op.delay(found.delay); err != nil {
+	}
+	half := op.transactional(&found)
+	switch {
+	case half:
+		err = op.prepare(&found)
+	case !dead:
+		err = op.delay(found.delay)
+	}
+	if err != nil {
 		return err
 	}
 	op.msg.Properties = op.props
-	return op.add()
+	return op.addSingle(half, topic.TopicName, found.unique)
+}
+
+// addSingle puts the message into the proposal, inside the command that it
+// needs, if any.
+func (op *sendOp) addSingle(half bool, topic string, unique []byte) error {
+	once := op.storesOnce(unique)
+	switch {
+	case once && half:
+		op.openOnce(metadata.OncePrepare)
+	case once:
+		op.openOnce(metadata.OncePublish)
+	case half:
+		op.openCommand(metadata.OpPrepare, metadata.AppendPreparePayload(op.wrapped.payload[:0], op.queue))
+	default:
+		return op.add()
+	}
+	if err := op.add(); err != nil {
+		return err
+	}
+	if once {
+		op.closeOnce(topic, unique)
+	} else {
+		op.closeCommand()
+	}
+	return nil
 }
 
 // add appends the message to the proposal and says where the group time goes.
@@ -188,6 +221,14 @@ func (op *sendOp) buildBatch() error {
 	}
 	outer := message.AppendProperties(nil, op.head.Properties)
 	outer = message.SetProperty(nil, outer, message.PropertyCluster, op.b.cfg().ClusterName)
+	var unique []byte
+	if op.once {
+		unique = op.batchUnique()
+	}
+	once := op.storesOnce(unique)
+	if once {
+		op.openOnce(metadata.OncePublish)
+	}
 	err := message.EachBatchItem(op.r.cmd.Body, func(item message.BatchItem) error {
 		op.props = message.AppendProperties(append(op.props[:0], item.Properties...), outer)
 		op.msg.Flag, op.msg.Body, op.msg.Properties = item.Flag, item.Body, op.props
@@ -196,11 +237,14 @@ func (op *sendOp) buildBatch() error {
 	if err == nil && len(op.proposal.Stamps) == 0 {
 		err = refuse(protocol.StatusMessageIllegal, "the batch holds no message")
 	}
+	if once && err == nil {
+		op.closeOnce(op.msg.Topic, unique)
+	}
 	return err
 }
 
 // foundProperties are the values that decide what becomes of a send.
-type foundProperties struct{ delay, transaction []byte }
+type foundProperties struct{ delay, transaction, unique []byte }
 
 // sendProperties appends the properties of a single send as they are stored:
 // WAIT is a word to the broker and goes, CLUSTER comes in, because the consumer
@@ -215,6 +259,8 @@ func sendProperties(dst, props []byte, cluster string) ([]byte, foundProperties)
 			found.delay = v
 		case message.PropertyTransactionPrepared:
 			found.transaction = v
+		case message.PropertyUniqKey:
+			found.unique = v
 		}
 		dst = message.AppendProperty(dst, k, v)
 		return true
@@ -226,17 +272,23 @@ func sendProperties(dst, props []byte, cluster string) ([]byte, foundProperties)
 // queue of a level is its number minus one; where the message really belongs is
 // kept in its properties.
 func (op *sendOp) delay(text []byte) error {
+	level, err := delayLevel(text)
+	if level > 0 {
+		op.props = schedule(&op.msg, op.props, level, op.b.levels)
+	}
+	return err
+}
+
+// delayLevel reads the property DELAY; 0 when there is none.
+func delayLevel(text []byte) (int, error) {
 	if len(text) == 0 {
-		return nil
+		return 0, nil
 	}
 	level, err := strconv.ParseInt(string(text), 10, 32)
 	if err != nil {
-		return refuse(protocol.StatusSystemError, "property DELAY=%.32q is not a number", text)
+		return 0, refuse(protocol.StatusSystemError, "property DELAY=%.32q is not a number", text)
 	}
-	if level > 0 {
-		op.props = schedule(&op.msg, op.props, int(level), op.b.levels)
-	}
-	return nil
+	return int(level), nil
 }
 
 // schedule rewrites a message so that it waits for a delay level first, and
@@ -333,7 +385,12 @@ func readWriteTopic(name string, queues int32) *protocol.TopicConfig {
 func sendDone(p *dledger.Proposal) {
 	op := p.User.(*sendOp)
 	b, r := op.b, op.r
-	if err := op.outcome(); err != nil {
+	places, queue, again, err := op.places()
+	if err != nil {
+		if op.reply != nil {
+			op.answerReply(err)
+			return
+		}
 		rt := op.route
 		op.recycle()
 		b.failed(r, rt, err)
@@ -342,39 +399,26 @@ func sendDone(p *dledger.Proposal) {
 	if op.newTopic {
 		b.topicsChanged()
 	}
-	first := len(p.Results) - len(p.Stamps)
-	for i, res := range p.Results[first:] {
+	for i, res := range places {
 		if i > 0 {
 			op.answer.MsgID = append(op.answer.MsgID, ',')
 		}
 		op.answer.MsgID = message.AppendOffsetMsgID(op.answer.MsgID, b.addr, res.Phy)
 	}
 	op.answer.Stored = true
-	op.answer.QueueID = op.queue
-	op.answer.QueueOffset = int64(p.Results[first].Queue)
+	op.answer.QueueID = queue
+	op.answer.QueueOffset = int64(places[0].Queue)
+	if !again {
+		b.stats.sent(len(p.Stamps), len(p.Data))
+	}
+	if op.reply != nil {
+		op.answerReply(nil)
+		return
+	}
 	op.answer.Region, op.answer.TraceOn = b.cfg().RegionID, b.cfg().TraceOn
 	op.resp = protocol.Response{Code: protocol.StatusSuccess, Header: &op.answer}
-	b.stats.sent(len(p.Stamps), len(p.Data))
 	r.reply(&op.resp)
 	op.recycle()
-}
-
-// outcome is the proposal's error, or that of a command in it: a message whose
-// topic could not be made is stored where nobody will look for it.
-func (op *sendOp) outcome() error {
-	p := &op.proposal
-	if p.Err != nil {
-		return p.Err
-	}
-	if len(p.Results) < len(p.Stamps) || len(p.Results) == 0 {
-		return errors.New("the store gave no position for the message")
-	}
-	for _, res := range p.Results[:len(p.Results)-len(p.Stamps)] {
-		if err, ok := res.Value.(error); ok {
-			return err
-		}
-	}
-	return nil
 }
 
 // forbiddenTopic tells topics that only the broker itself writes to.

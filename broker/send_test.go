@@ -117,16 +117,19 @@ func TestSendRefusals(t *testing.T) {
 		code   int32
 		remark string
 	}{
-		"blank topic":         {topic(" "), "x", protocol.StatusSystemError, "The specified topic is blank."},
-		"illegal letters":     {topic("a.b"), "x", protocol.StatusSystemError, "The specified topic contains illegal characters"},
-		"long topic":          {topic(strings.Repeat("a", 128)), "x", protocol.StatusSystemError, "The specified topic is longer"},
-		"forbidden":           {topic(message.TopicSchedule), "x", protocol.StatusNoPermission, "Sending message to topic[SCHEDULE_TOPIC_XXXX] is forbidden."},
-		"template missing":    {with(func(h *protocol.SendHeader) { h.Topic, h.DefaultTopic = []byte("t2"), []byte("nope") }), "x", protocol.StatusTopicNotExist, "topic[t2] not exist, apply first please!"},
-		"template not":        {with(func(h *protocol.SendHeader) { h.Topic, h.DefaultTopic = []byte("t2"), []byte("orders") }), "x", protocol.StatusTopicNotExist, "topic[t2] not exist"},
-		"queue too high":      {with(func(h *protocol.SendHeader) { h.QueueID = 2 }), "x", protocol.StatusSystemError, "request queueId[2] is illegal, TopicConfig [topicName=orders, readQueueNums=2, writeQueueNums=2, perm=RW-"},
-		"large body":          {topic("orders"), strings.Repeat("x", 1001), protocol.StatusMessageIllegal, "msg body length limit 1000B"},
-		"large properties":    {prop("k", strings.Repeat("v", 32767)), "x", protocol.StatusMessageIllegal, "the message is illegal"},
-		"transaction":         {prop("TRAN_MSG", "true"), "x", protocol.StatusNoPermission, "transactions are not supported yet"},
+		"blank topic":      {topic(" "), "x", protocol.StatusSystemError, "The specified topic is blank."},
+		"illegal letters":  {topic("a.b"), "x", protocol.StatusSystemError, "The specified topic contains illegal characters"},
+		"long topic":       {topic(strings.Repeat("a", 128)), "x", protocol.StatusSystemError, "The specified topic is longer"},
+		"forbidden":        {topic(message.TopicSchedule), "x", protocol.StatusNoPermission, "Sending message to topic[SCHEDULE_TOPIC_XXXX] is forbidden."},
+		"template missing": {with(func(h *protocol.SendHeader) { h.Topic, h.DefaultTopic = []byte("t2"), []byte("nope") }), "x", protocol.StatusTopicNotExist, "topic[t2] not exist, apply first please!"},
+		"template not":     {with(func(h *protocol.SendHeader) { h.Topic, h.DefaultTopic = []byte("t2"), []byte("orders") }), "x", protocol.StatusTopicNotExist, "topic[t2] not exist"},
+		"queue too high":   {with(func(h *protocol.SendHeader) { h.QueueID = 2 }), "x", protocol.StatusSystemError, "request queueId[2] is illegal, TopicConfig [topicName=orders, readQueueNums=2, writeQueueNums=2, perm=RW-"},
+		"large body":       {topic("orders"), strings.Repeat("x", 1001), protocol.StatusMessageIllegal, "msg body length limit 1000B"},
+		"large properties": {prop("k", strings.Repeat("v", 32767)), "x", protocol.StatusMessageIllegal, "the message is illegal"},
+		"half of no group": {with(func(h *protocol.SendHeader) {
+			h.Properties, h.ProducerGroup = []byte("TRAN_MSG\x01true"), []byte("a b")
+		}), "x", protocol.StatusSystemError, "illegal"},
+		"half never due":      {prop("TRAN_MSG\x01true\x02DELAY", "soon"), "x", protocol.StatusSystemError, "DELAY"},
 		"delay is no number":  {prop("DELAY", "soon"), "x", protocol.StatusSystemError, "DELAY"},
 		"retry without group": {topic("%RETRY%nobody"), "x", protocol.StatusSubscriptionGroupMissing, "subscription group not exist, nobody"},
 	} {

@@ -15,7 +15,10 @@ const CommandMagic uint32 = 0xC0E7C0DE
 
 // commandHeader is what comes before a command's payload: size, magic,
 // operation, flags, payload length.
-const commandHeader = 4 + 4 + 2 + 2 + 4
+const commandHeader = CommandHeaderSize
+
+// CommandHeaderSize is where the payload of a command record begins.
+const CommandHeaderSize = 4 + 4 + 2 + 2 + 4
 
 // recordHeader is what every record begins with: size and magic.
 const recordHeader = 8
@@ -136,6 +139,10 @@ func AppendCommand(dst []byte, op uint16, payload []byte, nested ...[]byte) []by
 	}
 	return dst
 }
+
+// EndCommand corrects the size of the command record that begins at start and
+// reaches to the end of b, after messages were encoded behind it in place.
+func EndCommand(b []byte, start int) { binary.BigEndian.PutUint32(b[start:], uint32(len(b)-start)) }
 
 // AppendStamps appends the positions of the store timestamps of all messages in
 // data, nested ones included: what a proposal hands to the collector.

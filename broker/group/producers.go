@@ -51,6 +51,13 @@ func (c *Clients) ProducerConn(group string) (Conn, bool) {
 	return g.members[int(g.turn.Add(1)-1)%len(g.members)].Conn, true
 }
 
+// HasProducer says whether a producer group has a live member.
+func (c *Clients) HasProducer(group string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.producers[group] != nil
+}
+
 // Producers returns a producer group's members sorted by client id.
 func (c *Clients) Producers(group string) []Client {
 	c.mu.RLock()
