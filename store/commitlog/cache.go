@@ -61,6 +61,13 @@ func (c *cache) clear() {
 	}
 }
 
+// forget drops the entries before index.
+func (c *cache) forget(before uint64) {
+	for c.count > 0 && c.oldest < before {
+		c.evict()
+	}
+}
+
 // truncate forgets the entries from index on.
 func (c *cache) truncate(from uint64) {
 	for c.count > 0 && c.oldest+uint64(c.count)-1 >= from {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +25,9 @@ type rig struct {
 	// What is going on: an append of pending, or a truncation down to keep.
 	pending []Entry
 	keep    int
+	// starts are the indexes that a trim, under way or failed, may have made
+	// the first one on disk.
+	starts []uint64
 }
 
 func newRig(cfg Config) *rig { return &rig{cfg: cfg, keep: -1} }
@@ -68,6 +72,30 @@ func (r *rig) truncate(from uint64) error {
 	return err
 }
 
+// trim removes the segments before an index: exactly those that end before it
+// in Sync mode, and otherwise as far as they are known to be durable.
+func (r *rig) trim(before uint64) error {
+	for _, s := range r.log.Segments() {
+		if s.First <= before && s.First > r.acked[0].Index {
+			r.starts = append(r.starts, s.First)
+		}
+	}
+	_, err := r.log.TrimPrefix(before)
+	first := r.log.FirstIndex()
+	switch {
+	case first != r.acked[0].Index && !slices.Contains(r.starts, first):
+		return fmt.Errorf("trimmed before %d, now the first entry is %d (error: %w)", before, first, err)
+	case err == nil && r.cfg.Sync && len(r.starts) > 0 && first != r.starts[len(r.starts)-1]:
+		return fmt.Errorf("trimmed before %d, now the first entry is %d of %d", before, first, r.starts)
+	}
+	k := int(first - r.acked[0].Index)
+	r.acked, r.low = r.acked[k:], max(r.low-k, 0)
+	if err == nil {
+		r.starts = nil
+	}
+	return err
+}
+
 func (r *rig) checkpoint() error {
 	err := r.log.Checkpoint()
 	if err == nil {
@@ -107,6 +135,10 @@ func (r *rig) survivor(disk vfs.FS) (*Log, []Entry, error) {
 	low := r.low
 	if r.keep >= 0 {
 		low = min(low, r.keep)
+	}
+	if len(got) > 0 && slices.Contains(r.starts, got[0].Index) {
+		k := int(got[0].Index - all[0].Index)
+		all, low = all[k:], max(low-k, 0)
 	}
 	if len(got) < low {
 		return l, got, fmt.Errorf("promised entries are lost: %d of %d are there", len(got), low)
@@ -178,11 +210,15 @@ func scenario(r *rig, act func(step func() error) error) error {
 		return func() error { return r.append(testEntries(r.next(), n, term, size)...) }
 	}
 	cut := func(from uint64) func() error { return func() error { return r.truncate(from) } }
+	trim := func(before uint64) func() error { return func() error { return r.trim(before) } }
 	steps := []func() error{
 		r.open, add(1, 1, 100), add(3, 1, 300), add(2, 1, 10), add(9, 1, 200),
 		cut(14), add(2, 2, 120), r.checkpoint, add(8, 2, 250), cut(10), add(1, 3, 30),
 		add(70, 3, 5), cut(60), add(2, 4, 400), r.checkpoint, add(5, 4, 380), r.close,
 		r.open, add(2, 5, 100), cut(62), add(12, 6, 90), r.close, r.open, r.close,
+		// The head goes: a part of it, all of it, and after it the end.
+		r.open, trim(30), add(9, 6, 300), trim(60), r.checkpoint, trim(1000), add(1, 6, 10), func() error { return r.truncate(r.next() - 1) }, r.close,
+		r.open, add(8, 7, 400), r.checkpoint, trim(1000), r.close, r.open, r.close,
 	}
 	for _, step := range steps {
 		if err := act(step); err != nil {

@@ -37,7 +37,13 @@ func TestModel(t *testing.T) {
 					return
 				}
 				term++
-				require.NoError(t, r.truncate(rapid.Uint64Range(2, r.next()-1).Draw(t, "from")))
+				require.NoError(t, r.truncate(rapid.Uint64Range(r.acked[1].Index, r.next()-1).Draw(t, "from")))
+			},
+			"trim": func(t *rapid.T) {
+				if len(r.acked) == 0 {
+					return
+				}
+				require.NoError(t, r.trim(rapid.Uint64Range(r.acked[0].Index, r.next()).Draw(t, "before")))
 			},
 			"restart": func(t *rapid.T) {
 				require.NoError(t, r.close())

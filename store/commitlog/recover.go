@@ -37,6 +37,11 @@ func (l *Log) recover() error {
 		return fmt.Errorf("%w: it is %d, configured is %d; set mapedFileSizeCommitLog back",
 			ErrSegmentSize, m.segmentSize, l.cfg.SegmentSize)
 	}
+	if m != nil {
+		if err := l.finishTrim(m.base); err != nil {
+			return err
+		}
+	}
 	if l.set, err = openSegments(l.cfg); err != nil {
 		return err
 	}

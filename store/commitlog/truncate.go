@@ -133,7 +133,7 @@ func (l *Log) cutAfter(tail position) error {
 // homeOf is the segment that an end of the log at offset belongs to. A full
 // segment is it until an entry is written to the next one.
 func (l *Log) homeOf(offset int64) *segment.File {
-	return l.set.Find(max(offset-1, l.set.Files()[0].Base()))
+	return l.set.Find(max(offset-1, l.st.base))
 }
 
 // removeAfter removes the segments after home with their sidecars, newest

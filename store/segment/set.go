@@ -153,15 +153,37 @@ func (s *Set) RemoveLast() error {
 		return nil
 	}
 	last := files[len(files)-1]
-	if err := s.cfg.FS.Remove(last.Path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.unlink(last); err != nil {
+		return err
+	}
+	rest := slices.Clone(files[:len(files)-1])
+	s.files.Store(&rest)
+	return last.Release()
+}
+
+// RemoveFirst unlinks the oldest segment, durably. Those who retained it can
+// still read it. The newest segment stays.
+func (s *Set) RemoveFirst() error {
+	files := s.Files()
+	if len(files) < 2 {
+		return nil
+	}
+	if err := s.unlink(files[0]); err != nil {
+		return err
+	}
+	rest := slices.Clone(files[1:])
+	s.files.Store(&rest)
+	return files[0].Release()
+}
+
+func (s *Set) unlink(f *File) error {
+	if err := s.cfg.FS.Remove(f.Path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove segment: %w", err)
 	}
 	if err := s.cfg.FS.SyncDir(s.cfg.Dir); err != nil {
 		return fmt.Errorf("sync directory %s: %w", s.cfg.Dir, err)
 	}
-	rest := slices.Clone(files[:len(files)-1])
-	s.files.Store(&rest)
-	return last.Release()
+	return nil
 }
 
 // Close closes all segments; nothing is synced.
