@@ -10,6 +10,7 @@
 //	<dir>/00000000001073741824       next segment, base + segment size
 //	<dir>/00000000000000000000.idx   waypoints of a segment, derived (sidecar.go)
 //	<dir>/mark                       how much is known to be durable (mark.go)
+//	<dir>/00000000000000812345.torn  what was cut off the end there (evidence.go)
 //
 //	segment    |entry|entry|  entry  |entry|000000000000|
 //	           base                        end          base + size
@@ -24,7 +25,7 @@
 //
 //  1. Indexes follow each other without a gap; terms never step back.
 //  2. Bytes below MaxOffset do not change, except that TruncateSuffix removes
-//     an end of the log.
+//     an end of the log, and TrimPrefix whole segments of its head (trim.go).
 //  3. Nothing that was ever removed or failed to be written can be found
 //     behind the end after a crash: removed bytes are cut off the file and the
 //     cut is durable before anything new is written there.
@@ -36,15 +37,17 @@
 //
 // # Recovery, step by step (recover.go)
 //
-//  1. Read the mark. Everything below its offset must be there and intact;
-//     the last entry below it is checked, the rest is checked when read.
+//  1. Read the mark. Everything from its base to its offset must be there and
+//     intact; the last entry below it is checked, the rest is checked when
+//     read. Segments before the base are left of a trim and are removed.
 //  2. After a clean close stop here.
 //  3. Check the entries after the mark one by one, in chunks of 1 MiB.
 //  4. The first bytes that are no valid next entry are the end. They may be a
 //     torn write, or damage. Appends sync at least every syncGroup entries, so
 //     if an entry syncGroup or more behind is intact, the bytes here were once
 //     durable: that is damage, and Open refuses.
-//  5. Otherwise cut everything from there on, durably, and write a new mark.
+//  5. Otherwise keep a copy of what is there, cut everything from there on,
+//     durably, and write a new mark.
 //
 // # What is assumed of disks
 //

@@ -417,6 +417,7 @@ func (r *recovery) install() error {
 // discard makes what is kept durable and removes the rest.
 func (r *recovery) discard() error {
 	l := r.l
+	l.keepTorn(r.pos.offset)
 	if err := l.removeAfter(l.cur); err != nil {
 		return err
 	}

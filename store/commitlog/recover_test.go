@@ -3,11 +3,13 @@ package commitlog
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/cometmq/cometmq/internal/vfs"
+	"github.com/cometmq/cometmq/store/segment"
 )
 
 // sectorEntry fills one sector of the memory disk exactly, so that a crash may
@@ -264,4 +266,47 @@ func TestMarkIsLost(t *testing.T) {
 		var bad *CorruptError
 		require.ErrorAs(t, err, &bad)
 	}
+}
+
+// What is cut off is kept aside, a few times over; nothing is kept where
+// nothing was.
+func TestTornBytesAreKept(t *testing.T) {
+	disk := vfs.NewMem()
+	cfg := testConfig(disk)
+	var l *Log
+	for i := range uint64(tornFiles + 2) {
+		l = openTest(t, withFS(cfg, disk))
+		require.NoError(t, l.Append(testEntries(3*i+1, 3, 1, 100)))
+		off, err := l.Locate(3*i + 3)
+		require.NoError(t, err)
+		raw := make([]byte, 100)
+		require.NoError(t, l.ReadAt(raw, off))
+		disk = disk.CrashClone(vfs.CrashOptions{})
+		flip(t, disk, "log/"+segment.Name(off/cfg.SegmentSize*cfg.SegmentSize), off%cfg.SegmentSize+50)
+		raw[50] ^= 1 << ((off%cfg.SegmentSize + 50) % 8)
+
+		l = openTest(t, withFS(cfg, disk))
+		require.Equal(t, 3*i+2, l.LastIndex())
+		e := testEntry(3*i+3, 1, 100)
+		at := off - headerSize - int64(len(e.Extensions))
+		kept, err := vfs.ReadFile(disk, "log/"+segment.Name(at)+tornExt, tornBytes)
+		require.NoError(t, err)
+		require.Contains(t, string(kept), string(raw))
+		require.NoError(t, l.Append(testEntries(3*i+3, 1, 1, 100)))
+		require.NoError(t, l.Close())
+	}
+	names, err := disk.ReadDir("log")
+	require.NoError(t, err)
+	torn := 0
+	for _, name := range names {
+		if strings.HasSuffix(name, tornExt) {
+			torn++
+		}
+	}
+	require.Equal(t, tornFiles, torn)
+	disk = disk.CrashClone(vfs.CrashOptions{})
+	openTest(t, withFS(cfg, disk))
+	again, err := disk.ReadDir("log")
+	require.NoError(t, err)
+	require.Equal(t, names, again, "nothing more to keep")
 }
