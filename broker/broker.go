@@ -330,7 +330,7 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 	if err != nil {
 		return err
 	}
-	b.nsClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log})
+	b.nsClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, OnClose: func(addr string, _ *remoting.Conn) { b.register.lost(addr) }})
 	b.peerClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: forwardTimeout})
 	b.pullClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: holdMax + forwardTimeout})
 	b.register = newRegistrar(b, b.nsClient)

@@ -12,12 +12,18 @@ import (
 // registrar keeps the name servers informed: when the role changes, when
 // topics change, and every RegisterPeriod. It always tells the whole present
 // state, so that rounds may be merged and repeated at will.
+//
+// A name server that could not be told is tried again after a second, and then
+// at doubling intervals; so is one whose connection ended. A name server keeps
+// nothing over a restart, and RocketMQ's brokers leave it without routes for up
+// to 30 s.
 type registrar struct {
 	b      *Broker
 	client *remoting.Client
 
-	// kicks holds one token: somebody wants a round.
-	kicks chan struct{}
+	// kicks holds one token: somebody wants a round. So does losses: a
+	// connection to a name server ended.
+	kicks, losses chan struct{}
 
 	mu      sync.Mutex
 	asked   uint64 // rounds asked for
@@ -30,8 +36,11 @@ type registrar struct {
 // topics asks for many, and each tells of all topics.
 const registerGap = 50 * time.Millisecond
 
+// registerRetry is the first pause before a name server is tried again.
+const registerRetry = time.Second
+
 func newRegistrar(b *Broker, client *remoting.Client) *registrar {
-	return &registrar{b: b, client: client, kicks: make(chan struct{}, 1), changed: make(chan struct{}), reached: map[string]bool{}}
+	return &registrar{b: b, client: client, kicks: make(chan struct{}, 1), losses: make(chan struct{}, 1), changed: make(chan struct{}), reached: map[string]bool{}}
 }
 
 // kick asks for a round and returns its number for wait.
@@ -72,20 +81,42 @@ func (g *registrar) wait(ctx context.Context, round uint64) bool {
 	}
 }
 
-// run makes rounds until ctx ends.
+// run makes rounds until ctx ends: of all name servers when it is time or
+// somebody asks, of the missing ones in between.
 func (g *registrar) run(ctx context.Context) {
+	next, retry := time.Now().Add(g.b.cfg().registerPeriod()), registerRetry
 	for {
-		timer := time.NewTimer(g.b.cfg().registerPeriod())
+		pause := time.Until(next)
+		if len(g.missing()) > 0 {
+			pause = min(pause, retry)
+		}
+		timer := time.NewTimer(max(pause, 0))
+		full := false
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
+			full = !time.Now().Before(next)
 		case <-g.kicks:
+			full = true
+		case <-g.losses:
+			retry = registerRetry
+			timer.Stop()
+			continue
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
 			return
 		}
-		g.round(ctx)
+		if full {
+			next = time.Now().Add(g.b.cfg().registerPeriod())
+			g.round(ctx)
+		} else {
+			retry *= 2
+			g.tellAll(ctx, g.missing())
+		}
+		if len(g.missing()) == 0 {
+			retry = registerRetry
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(registerGap):
@@ -93,19 +124,54 @@ func (g *registrar) run(ctx context.Context) {
 	}
 }
 
-// round tells all name servers at the same time.
-func (g *registrar) round(ctx context.Context) {
+// missing lists the name servers that were told something once, or not yet, and
+// do not know what is true now.
+func (g *registrar) missing() []string {
 	g.mu.Lock()
-	asked := g.asked
+	defer g.mu.Unlock()
+	var out []string
+	for _, addr := range g.b.cfg().nameServers() {
+		if good, tried := g.reached[addr]; tried && !good {
+			out = append(out, addr)
+		}
+	}
+	return out
+}
+
+// lost notes that a connection to a name server ended: it has forgotten us, or
+// will as soon as it notices.
+func (g *registrar) lost(addr string) {
+	g.mu.Lock()
+	was := g.reached[addr]
+	g.reached[addr] = false
 	g.mu.Unlock()
+	if was && g.b.ctx.Err() == nil {
+		g.b.log.Warn("the connection to a name server ended, registering again", "name-server", addr)
+	}
+	select {
+	case g.losses <- struct{}{}:
+	default:
+	}
+}
+
+// tellAll tells the given name servers the present state at the same time.
+func (g *registrar) tellAll(ctx context.Context, nameServers []string) {
 	head, body := g.registration()
 	ctx, cancel := context.WithTimeout(ctx, g.b.cfg().RegisterTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, addr := range g.b.cfg().nameServers() {
+	for _, addr := range nameServers {
 		wg.Go(func() { g.tell(ctx, addr, head, body) })
 	}
 	wg.Wait()
+}
+
+// round tells all name servers.
+func (g *registrar) round(ctx context.Context) {
+	g.mu.Lock()
+	asked := g.asked
+	g.mu.Unlock()
+	g.tellAll(ctx, g.b.cfg().nameServers())
 	g.mu.Lock()
 	g.told = asked
 	close(g.changed)
