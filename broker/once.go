@@ -71,33 +71,33 @@ func (op *sendOp) batchUnique() []byte {
 	return unique
 }
 
-// places returns where the messages of the send are and the queue to tell the
-// producer. The bool says that they are those of an earlier send.
-func (op *sendOp) places() ([]store.Result, int32, bool, error) {
+// places returns where the messages of the send are, or those of the send that
+// it repeats.
+func (op *sendOp) places() (metadata.Sent, error) {
 	p := &op.proposal
 	if p.Err != nil {
-		return nil, 0, false, p.Err
+		return metadata.Sent{}, p.Err
 	}
 	// A message whose topic could not be made is stored where nobody will look.
 	for _, res := range p.Results {
 		if err, ok := res.Value.(error); ok {
-			return nil, 0, false, err
+			return metadata.Sent{}, err
 		}
 	}
 	if !op.wrapped.open {
 		if len(p.Results) < len(p.Stamps) || len(p.Stamps) == 0 {
-			return nil, 0, false, errNoPlace
+			return metadata.Sent{}, errNoPlace
 		}
-		return p.Results[len(p.Results)-len(p.Stamps):], op.queue, false, nil
+		return metadata.Sent{Queue: op.queue, Host: op.b.addr, Results: p.Results[len(p.Results)-len(p.Stamps):]}, nil
 	}
 	if len(p.Results) == 0 {
-		return nil, 0, false, errNoPlace
+		return metadata.Sent{}, errNoPlace
 	}
 	sent, ok := p.Results[len(p.Results)-1].Value.(metadata.Sent)
 	if !ok || len(sent.Results) != len(p.Stamps) {
-		return nil, 0, false, errNoPlace
+		return metadata.Sent{}, errNoPlace
 	}
-	return sent.Results, sent.Queue, sent.Duplicate, nil
+	return sent, nil
 }
 
 var errNoPlace = errors.New("the store gave no position for the message")

@@ -385,7 +385,7 @@ func readWriteTopic(name string, queues int32) *protocol.TopicConfig {
 func sendDone(p *dledger.Proposal) {
 	op := p.User.(*sendOp)
 	b, r := op.b, op.r
-	places, queue, again, err := op.places()
+	sent, err := op.places()
 	if err != nil {
 		if op.reply != nil {
 			op.answerReply(err)
@@ -399,16 +399,16 @@ func sendDone(p *dledger.Proposal) {
 	if op.newTopic {
 		b.topicsChanged()
 	}
-	for i, res := range places {
+	for i, res := range sent.Results {
 		if i > 0 {
 			op.answer.MsgID = append(op.answer.MsgID, ',')
 		}
-		op.answer.MsgID = message.AppendOffsetMsgID(op.answer.MsgID, b.addr, res.Phy)
+		op.answer.MsgID = message.AppendOffsetMsgID(op.answer.MsgID, sent.Host, res.Phy)
 	}
 	op.answer.Stored = true
-	op.answer.QueueID = queue
-	op.answer.QueueOffset = int64(places[0].Queue)
-	if !again {
+	op.answer.QueueID = sent.Queue
+	op.answer.QueueOffset = int64(sent.Results[0].Queue)
+	if !sent.Duplicate {
 		b.stats.sent(len(p.Stamps), len(p.Data))
 	}
 	if op.reply != nil {

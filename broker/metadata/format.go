@@ -53,9 +53,9 @@ import (
 //	                                     immunity sv | group str                        while it is pending
 //	                                     version u8 | state u8 | seq u64                when it has ended
 //	07                     next seq      version u8 | seq u64
-//	08 seq u64             bucket        version u8 | start u64
-//	08 seq u64 page u32    sends         version u8 | count uv | count × (key 16 | at u64 | phy u64 | offset u64 |
-//	                                     queue u32 | count uv | count × behind uv), 1024 to a page
+//	08 seq u64             bucket        version u8 | start u64 | count uv | count × host str
+//	08 seq u64 page u32    sends         version u8 | count uv | count × (key 16 | after u32 | phy u64 | offset u64 |
+//	                                     queue u32 | host uv | count uv | count × behind uv), 1024 to a page
 //	08                     next seq      version u8 | seq u64
 //
 // Group flags, from the lowest bit: consumeEnable, consumeFromMinEnable,

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -89,6 +90,8 @@ type Sent struct {
 	Duplicate bool
 	// Queue is the queue to be told to the producer.
 	Queue int32
+	// Host is the broker that stored them, as their ids name it.
+	Host netip.AddrPort
 	// Results are the places of the messages, in order.
 	Results []store.Result
 }
@@ -258,7 +261,7 @@ func (t *halfTable) prepare(ctx *store.ApplyContext, queue int32) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Sent{Queue: queue, Results: []store.Result{t.add(ctx, group)}}, nil
+	return Sent{Queue: queue, Host: ctx.Nested(0).StoreHost(), Results: []store.Result{t.add(ctx, group)}}, nil
 }
 
 // add publishes the admitted half message and makes it pending.
@@ -351,7 +354,7 @@ func (t *halfTable) resume(ctx *store.ApplyContext, offset message.QueueOffset) 
 	t.givenUp.live--
 	t.mark(offset)
 	t.mu.Unlock()
-	return Sent{Results: []store.Result{t.add(ctx, group)}}, nil
+	return Sent{Host: ctx.Nested(0).StoreHost(), Results: []store.Result{t.add(ctx, group)}}, nil
 }
 
 // find returns the place of a pending half message.

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -135,15 +137,17 @@ type onceBucket struct {
 	index   map[OnceKey]uint32
 	entries []onceEntry
 	batches [][]int32
+	hosts   []netip.AddrPort // where messages of the bucket are looked up: its leaders
 }
 
 // onceEntry is 48 bytes; with its place in the index about 85.
 type onceEntry struct {
 	key    OnceKey
-	at     int64
 	phy    message.PhyOffset
 	offset message.QueueOffset
+	after  uint32 // ms since the bucket's start
 	queue  int32
+	host   uint16 // place in hosts
 	// batch is 0, or 1 plus the place in batches of how far behind phy the
 	// second and later messages lie.
 	batch uint32
@@ -200,7 +204,7 @@ func (t *onceTable) send(ctx *store.ApplyContext, r *reader) (any, error) {
 			return nil, err
 		}
 	}
-	sent := Sent{Queue: queue, Results: make([]store.Result, ctx.NestedCount())}
+	sent := Sent{Queue: queue, Host: ctx.Nested(0).StoreHost(), Results: make([]store.Result, ctx.NestedCount())}
 	if kind == OncePrepare {
 		sent.Results[0] = t.half.add(ctx, group)
 	} else {
@@ -222,10 +226,10 @@ func (t *onceTable) lookup(key OnceKey, after int64) (Sent, bool) {
 			continue
 		}
 		e := &b.entries[n]
-		if e.at <= after {
+		if b.at(e) <= after {
 			return Sent{}, false // older buckets hold older ones
 		}
-		sent := Sent{Duplicate: true, Queue: e.queue, Results: []store.Result{{Phy: e.phy, Queue: e.offset}}}
+		sent := Sent{Duplicate: true, Queue: e.queue, Host: b.hosts[e.host], Results: []store.Result{{Phy: e.phy, Queue: e.offset}}}
 		if e.batch > 0 {
 			for j, behind := range b.batches[e.batch-1] {
 				sent.Results = append(sent.Results, store.Result{Phy: e.phy + message.PhyOffset(behind), Queue: e.offset + 1 + message.QueueOffset(j)})
@@ -238,7 +242,10 @@ func (t *onceTable) lookup(key OnceKey, after int64) (Sent, bool) {
 
 func (t *onceTable) remember(now int64, key OnceKey, sent *Sent, limits OnceLimits) {
 	b := t.bucket(now, limits)
-	e := onceEntry{key: key, at: now, phy: sent.Results[0].Phy, offset: sent.Results[0].Queue, queue: sent.Queue}
+	e := onceEntry{
+		key: key, phy: sent.Results[0].Phy, offset: sent.Results[0].Queue, after: uint32(now - b.start), queue: sent.Queue,
+		host: t.hostIn(b, sent.Host),
+	}
 	if len(sent.Results) > 1 {
 		behind := make([]int32, 0, len(sent.Results)-1)
 		for _, r := range sent.Results[1:] {
@@ -255,6 +262,24 @@ func (t *onceTable) remember(now int64, key OnceKey, sent *Sent, limits OnceLimi
 		t.dirty.mark(pageKey(b.seq, len(b.entries)-1))
 	}
 }
+
+// hostsMax is more leaders than a bucket can see; those beyond it are told as
+// the last.
+const hostsMax = 1000
+
+func (t *onceTable) hostIn(b *onceBucket, host netip.AddrPort) uint16 {
+	if i := slices.Index(b.hosts, host); i >= 0 {
+		return uint16(i)
+	}
+	if len(b.hosts) < hostsMax {
+		b.hosts = append(b.hosts, host)
+		t.dirty.mark(bucketKey(b.seq))
+	}
+	return uint16(len(b.hosts) - 1)
+}
+
+// at is the group time of an entry.
+func (b *onceBucket) at(e *onceEntry) int64 { return b.start + int64(e.after) }
 
 func (b *onceBucket) add(e onceEntry, weight int) {
 	b.index[e.key] = uint32(len(b.entries))
@@ -291,7 +316,7 @@ func (b *onceBucket) last() int64 {
 	if len(b.entries) == 0 {
 		return b.start
 	}
-	return b.entries[len(b.entries)-1].at
+	return b.at(&b.entries[len(b.entries)-1])
 }
 
 // forget drops the buckets whose entries are all from before a group time, or
@@ -342,7 +367,11 @@ func (t *onceTable) changes(dst []store.KV) []store.KV {
 		case b == nil:
 			return nil
 		case len(key) == 8:
-			return be.AppendUint64([]byte{formatVersion}, uint64(b.start))
+			v := binary.AppendUvarint(be.AppendUint64([]byte{formatVersion}, uint64(b.start)), uint64(len(b.hosts)))
+			for _, h := range b.hosts {
+				v = appendString(v, h.String())
+			}
+			return v
 		}
 		first := int(be.Uint32([]byte(key[8:]))) * oncePage
 		return b.page(first)
@@ -355,12 +384,14 @@ func (b *onceBucket) page(first int) []byte {
 	v := make([]byte, 1, 4+len(entries)*48)
 	v[0] = formatVersion
 	v = binary.AppendUvarint(v, uint64(len(entries)))
-	for _, e := range entries {
+	for i := range entries {
+		e := &entries[i]
 		v = append(v, e.key[:]...)
-		v = be.AppendUint64(v, uint64(e.at))
+		v = be.AppendUint32(v, e.after)
 		v = be.AppendUint64(v, uint64(e.phy))
 		v = be.AppendUint64(v, uint64(e.offset))
 		v = be.AppendUint32(v, uint32(e.queue))
+		v = binary.AppendUvarint(v, uint64(e.host))
 		var behind []int32
 		if e.batch > 0 {
 			behind = b.batches[e.batch-1]
@@ -384,6 +415,13 @@ func (t *onceTable) load(key, value []byte) error {
 		return r.done()
 	case 8:
 		b := &onceBucket{seq: be.Uint64(key), start: r.i64(), index: map[OnceKey]uint32{}}
+		for range r.count(1) {
+			host, err := netip.ParseAddrPort(r.string())
+			if err != nil {
+				r.fail("a host that is no address")
+			}
+			b.hosts = append(b.hosts, host)
+		}
 		if n := len(t.buckets); n > 0 && t.buckets[n-1].seq >= b.seq {
 			r.fail("buckets in disorder")
 		}
@@ -402,11 +440,16 @@ func (t *onceTable) load(key, value []byte) error {
 }
 
 func (t *onceTable) loadPage(b *onceBucket, r *reader) error {
-	for range r.count(16 + 8 + 8 + 8 + 4 + 1) {
+	for range r.count(16 + 4 + 8 + 8 + 4 + 1 + 1) {
 		var e onceEntry
 		copy(e.key[:], r.take(len(e.key)))
-		e.at, e.phy, e.offset = r.i64(), message.PhyOffset(r.i64()), message.QueueOffset(r.i64())
+		e.after, e.phy, e.offset = r.u32(), message.PhyOffset(r.i64()), message.QueueOffset(r.i64())
 		e.queue = int32(r.u32())
+		host := r.uvarint()
+		if host >= uint64(len(b.hosts)) {
+			r.fail("an entry without a host")
+		}
+		e.host = uint16(host)
 		behind := make([]int32, r.count(1))
 		for i := range behind {
 			behind[i] = r.i32()
@@ -420,7 +463,7 @@ func (t *onceTable) loadPage(b *onceBucket, r *reader) error {
 		}
 		b.add(e, 1+len(behind))
 		t.entries.Add(int64(1 + len(behind)))
-		t.newest.Store(max(t.newest.Load(), e.at))
+		t.newest.Store(max(t.newest.Load(), b.at(&e)))
 	}
 	return r.done()
 }

@@ -35,7 +35,7 @@ func TestSecondSendGetsTheFirstAnswer(t *testing.T) {
 	require.False(t, first.Duplicate)
 	send(1001, 2, 3)
 	again := send(1000+onceLimits.WindowMillis-1, 1, 7)
-	require.Equal(t, Sent{Duplicate: true, Queue: 3, Results: first.Results}, again)
+	require.Equal(t, Sent{Duplicate: true, Queue: 3, Host: addr, Results: first.Results}, again)
 	require.Len(t, w.published, 2)
 	w.checkpoint()
 	w = w.reload(t)

@@ -392,6 +392,7 @@ func observe(s *State) observed {
 	}
 	for _, b := range s.once.buckets {
 		c := *b
+		c.hosts = slices.Clone(b.hosts)
 		c.entries, c.batches, c.index = slices.Clone(b.entries), slices.Clone(b.batches), maps.Clone(b.index)
 		o.Once = append(o.Once, c)
 	}
