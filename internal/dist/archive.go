@@ -70,15 +70,15 @@ func packArchives(o options) error {
 
 // collect gathers the files of one archive, with their own checksums last.
 func collect(o options, arch string) ([]file, error) {
+	built, err := o.compile(o, arch, programs)
+	if err != nil {
+		return nil, err
+	}
 	var files []file
 	for _, p := range programs {
-		data, err := build(o, arch, p)
-		if err != nil {
-			return nil, err
-		}
 		files = append(files,
 			file{"bin/" + p, 0o755, fmt.Appendf(nil, script, p)},
-			file{"libexec/" + p, 0o755, data})
+			file{"libexec/" + p, 0o755, built[p]})
 	}
 	for _, f := range folders {
 		found, err := readFolder(filepath.Join(o.root, filepath.FromSlash(f.from)), f.to)

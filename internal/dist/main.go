@@ -20,6 +20,8 @@ type options struct {
 	arches  []string
 	version string
 	time    time.Time // of every file
+	// compile returns the bytes of each program; tests replace it.
+	compile func(o options, arch string, programs []string) (map[string][]byte, error)
 }
 
 func main() {
@@ -43,7 +45,7 @@ func run(args []string) error {
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	o := options{root: *root, out: *out, version: *version, time: commitTime(*root)}
+	o := options{root: *root, out: *out, version: *version, time: commitTime(*root), compile: build}
 	if o.version == "" {
 		o.version = describe(o.root)
 	}
@@ -98,21 +100,29 @@ func commitTime(root string) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
-// build compiles one program for Linux and returns its bytes.
-func build(o options, arch, program string) ([]byte, error) {
+// build compiles programs for Linux and returns their bytes.
+func build(o options, arch string, programs []string) (map[string][]byte, error) {
 	dir, err := os.MkdirTemp("", "cometmq-dist-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	file := filepath.Join(dir, program)
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X main.version="+o.version,
-		"-o", file, "./cmd/"+program)
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X main.version=" + o.version, "-o", dir + string(filepath.Separator)}
+	for _, p := range programs {
+		args = append(args, "./cmd/"+p)
+	}
+	cmd := exec.Command("go", args...)
 	cmd.Dir = o.root
 	// Whatever this machine's settings are, the program is for every machine.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build %s for linux/%s: %w\n%s", program, arch, err, out)
+		return nil, fmt.Errorf("build for linux/%s: %w\n%s", arch, err, out)
 	}
-	return os.ReadFile(file)
+	files := map[string][]byte{}
+	for _, p := range programs {
+		if files[p], err = os.ReadFile(filepath.Join(dir, p)); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }

@@ -63,12 +63,13 @@ func rootfs(o options) ([]entry, error) {
 		{name: imageDir + "/conf/", mode: 0o755},
 		{name: "tmp/", mode: 0o1777},
 	}
-	for _, p := range append([]string{"mqsh"}, programs...) {
-		data, err := build(o, o.arches[0], p)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, entry{name: imageDir + "/bin/" + p, mode: 0o755, data: data})
+	all := append([]string{"mqsh"}, programs...)
+	built, err := o.compile(o, o.arches[0], all)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		list = append(list, entry{name: imageDir + "/bin/" + p, mode: 0o755, data: built[p]})
 	}
 	for _, name := range []string{"sh", "bash"} {
 		list = append(list, entry{name: "bin/" + name, link: "/" + imageDir + "/bin/mqsh"})
