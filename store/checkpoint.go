@@ -112,6 +112,7 @@ func (s *Store) persist(batch []*Checkpoint, extra []KV) error {
 	}
 	s.actionKeys = s.actionKeys[stale:]
 	for _, c := range batch {
+		s.saved.Store(c.index)
 		for _, kv := range c.actions {
 			s.actionKeys = append(s.actionKeys, kv.Key)
 		}

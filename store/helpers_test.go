@@ -114,6 +114,7 @@ type rig struct {
 	arrivals []Arrival
 	next     uint64 // index of the next entry appended by send
 	now      int64
+	segment  int64 // its size, 0 = 64 KiB
 }
 
 func testConfig(disk vfs.FS, kv *MemKV, m Machine) Config {
@@ -134,6 +135,9 @@ func (r *rig) open() {
 	r.t.Helper()
 	r.machine = newMachine()
 	cfg := testConfig(r.disk, r.kv, r.machine)
+	if r.segment != 0 {
+		cfg.SegmentSize = r.segment
+	}
 	cfg.OnArrival = func(a []Arrival) { r.arrivals = append(r.arrivals, a...) }
 	s, err := Open(cfg)
 	require.NoError(r.t, err)

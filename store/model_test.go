@@ -15,7 +15,8 @@ import (
 )
 
 // The model: two stores get the same log. One lives quietly, the other is
-// checkpointed, crashed, damaged and reopened at random. What readers see must
+// checkpointed, crashed, damaged and reopened at random. The head of both logs is
+// removed as far as the wild one's checkpoints allow. What readers see must
 // be the same at every moment, and an entry applied again must get the results
 // it got the first time, so that no queue offset is ever given twice.
 
@@ -23,6 +24,10 @@ var (
 	modelTopics = []string{"A", "B", message.TopicSchedule}
 	modelQueues = int32(3)
 )
+
+// modelSegment is little more than the largest entry, so that the log has a
+// head to remove.
+const modelSegment = 8 << 10
 
 type model struct {
 	quiet, wild *rig
@@ -33,8 +38,9 @@ type model struct {
 
 func newModel(t *rapid.T, tb testing.TB) *model {
 	m := &model{results: make(map[uint64][]Result)}
-	m.quiet = newRig(tb)
-	m.wild = &rig{t: tb, disk: vfs.NewMem(), kv: NewMemKV(), next: 1}
+	m.quiet = &rig{t: tb, disk: vfs.NewMem(), kv: NewMemKV(), next: 1, segment: modelSegment}
+	m.quiet.open()
+	m.wild = &rig{t: tb, disk: vfs.NewMem(), kv: NewMemKV(), next: 1, segment: modelSegment}
 	m.open(t)
 	return m
 }
@@ -49,6 +55,7 @@ func (m *model) open(t *rapid.T) {
 		return nil
 	}
 	cfg := testConfig(r.disk, r.kv, r.machine)
+	cfg.SegmentSize = modelSegment
 	cfg.tailBytes = rapid.SampledFrom([]int64{64, 256, 1 << 20}).Draw(t, "tailBytes")
 	cfg.openFiles = rapid.IntRange(1, 4).Draw(t, "openFiles")
 	s, err := Open(cfg)
@@ -164,8 +171,9 @@ func TestModel(t *testing.T) {
 				m.apply(t, w.Index)
 			},
 			"apply again": func(t *rapid.T) {
-				if last := m.wild.store.AppliedIndex(); last > 0 {
-					index := rapid.Uint64Range(1, last).Draw(t, "index")
+				first, last := m.wild.store.Log().FirstIndex(), m.wild.store.AppliedIndex()
+				if last > 0 && first <= last {
+					index := rapid.Uint64Range(first, last).Draw(t, "index")
 					require.Nil(t, m.wild.store.Apply(m.wild.entry(index)))
 				}
 			},
@@ -183,6 +191,14 @@ func TestModel(t *testing.T) {
 				err := c.Persist([]KV{{[]byte("index"), fmt.Append(nil, c.Index())}})
 				require.True(t, err == nil || m.failKV, err)
 				m.failKV = false
+			},
+			"trim": func(t *rapid.T) {
+				// A full disk removes whatever the checkpoint covers.
+				m.wild.disk.SetUsage(vfs.Usage{Total: 100})
+				_, err := m.wild.store.CleanExpired(CleanRequest{Retention: DefaultRetention()})
+				require.NoError(t, err)
+				_, err = m.quiet.store.Log().TrimPrefix(m.wild.store.Log().FirstIndex())
+				require.NoError(t, err)
 			},
 			"crash": func(t *rapid.T) {
 				m.crash(t)

@@ -191,7 +191,10 @@ func (s *Store) read(q *consumequeue.Queue, req *GetRequest, res *GetResult) {
 	switch {
 	case res.Count > 0:
 		res.Status = Found
-	case errors.Is(res.Err, consumequeue.ErrDeleted), errors.Is(res.Err, consumequeue.ErrRange):
+	case errors.Is(res.Err, consumequeue.ErrRange):
+		// The queue's beginning moved meanwhile.
+		s.rangeChanged(q, req, res)
+	case errors.Is(res.Err, consumequeue.ErrDeleted):
 		*res = GetResult{Messages: res.Messages, Status: NoMessageInQueue}
 	case res.Err != nil:
 		res.Status = OffsetFoundNull
@@ -201,6 +204,16 @@ func (s *Store) read(q *consumequeue.Queue, req *GetRequest, res *GetResult) {
 		res.Status = NoMatchedMessage
 	}
 	s.reportDamage(res.Err)
+}
+
+// rangeChanged answers a Get whose entries were removed while it looked at them.
+func (s *Store) rangeChanged(q *consumequeue.Queue, req *GetRequest, res *GetResult) {
+	low, next, err := q.Range(s.minOffset())
+	if err != nil || req.Offset >= low {
+		*res = GetResult{Messages: res.Messages, Status: NoMessageInQueue}
+		return
+	}
+	*res = GetResult{Messages: res.Messages, Status: OffsetTooSmall, Next: low, Min: low, Max: next}
 }
 
 // step looks at the next entries of the queue and reads what they point at.

@@ -63,6 +63,9 @@ type Store struct {
 	index atomic.Uint64
 	term  atomic.Uint64
 	time  atomic.Int64
+	// saved is the index of the last checkpoint that is on disk: what a start
+	// applies again comes after it.
+	saved atomic.Uint64
 
 	// Of the applying goroutine alone.
 	ctx      ApplyContext
@@ -76,6 +79,7 @@ type Store struct {
 	persistMu  sync.Mutex
 	closed     bool
 	actionKeys [][]byte // what lies in the actions bucket, oldest first
+	cleaning   cleaning
 
 	// mu is taken inside persistMu.
 	mu      sync.Mutex
@@ -149,6 +153,7 @@ func (s *Store) load() error {
 		return fmt.Errorf("metadata has format %d, this version reads up to %d; use the newer version", f, formatVersion)
 	}
 	s.index.Store(meta[keyIndex])
+	s.saved.Store(meta[keyIndex])
 	s.term.Store(meta[keyTerm])
 	s.time.Store(int64(meta[keyTime]))
 	if last := s.commit.LastIndex(); last < meta[keyIndex] {

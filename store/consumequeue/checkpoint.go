@@ -38,13 +38,14 @@ type Capture struct {
 
 	queues []*Queue
 	doomed []*topic
+	trims  []trim
 }
 
 // Capture notes which queues changed and how far they reach. It is quick: no
 // bytes are written. Applier only. Every capture must be given to Flush and then
 // Forget, in the order they were made, before what it says is on disk.
 func (s *Set) Capture() *Capture {
-	c := &Capture{set: s, doomed: s.doomed}
+	c := &Capture{set: s, doomed: s.doomed, trims: s.take()}
 	changed := s.changed
 	s.changed, s.doomed = nil, nil
 	for _, t := range c.doomed {
@@ -148,7 +149,8 @@ func (s *Set) syncFiles(keys map[fileKey]struct{}) error {
 	return nil
 }
 
-// Forget removes the files of topics deleted before the capture. It is called
+// Forget removes the files of topics deleted before the capture, and those that
+// Trim found before it. It is called
 // once the checkpoint that says so is durable: until then a crash would bring
 // the topics back, and with them the need for their files. Files that are being
 // read wait for the next Forget.
@@ -168,6 +170,8 @@ func (c *Capture) Forget() {
 	for _, t := range ready {
 		s.remove(t)
 	}
+	s.removeTrimmed(c.trims)
+	c.trims = nil
 }
 
 // remove deletes the files of a forgotten topic.

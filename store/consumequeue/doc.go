@@ -41,6 +41,8 @@
 //     it is cut off at open, because the log will be applied again from there.
 //   - A deleted topic's files go only after the checkpoint that knows of the
 //     deletion is durable, and after the last reader left.
+//   - Files that point below the log's beginning go as a whole (trim.go), after
+//     the checkpoint that knows of the queue's new beginning is durable.
 //
 // New entries live in a short tail in memory per queue, which is written when it
 // is full, when all tails together are too large (oldest first), and at a

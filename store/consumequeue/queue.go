@@ -116,6 +116,9 @@ func (q *Queue) Range(logMin message.PhyOffset) (low, next message.QueueOffset, 
 		return low, message.QueueOffset(end), nil
 	}
 	found, err := q.search(int64(low), end, func(e Entry) bool { return e.Phy >= logMin })
+	if errors.Is(err, ErrRange) && q.trimmed(int64(low)) {
+		return q.Range(logMin)
+	}
 	if err != nil {
 		return low, message.QueueOffset(end), err
 	}
@@ -188,10 +191,20 @@ func (q *Queue) Read(dst []Entry, from message.QueueOffset, n int) ([]Entry, err
 	q.mu.Unlock()
 
 	dst, err := q.readFiles(dst, lo, min(hi, flushed))
+	if err != nil && q.trimmed(lo) {
+		err = fmt.Errorf("%w: %d of %s-%d was removed", ErrRange, lo, q.topic.name, q.id)
+	}
 	if err != nil || hi <= flushed {
 		return dst, err
 	}
 	return q.Read(dst, message.QueueOffset(flushed), int(hi-flushed))
+}
+
+// trimmed says whether the queue's beginning has moved beyond an entry.
+func (q *Queue) trimmed(off int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return off < q.first
 }
 
 func (q *Queue) readFiles(dst []Entry, lo, hi int64) ([]Entry, error) {

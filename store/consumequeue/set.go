@@ -79,6 +79,10 @@ type Set struct {
 	unsynced map[fileKey]struct{}
 	newFiles bool
 	dying    map[generation]*topic // deleted, files not yet removed
+
+	// trimMu guards what Trim found and no Capture took yet.
+	trimMu sync.Mutex
+	trims  []trim
 }
 
 func newSet(cfg Config) *Set {
