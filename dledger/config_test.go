@@ -27,6 +27,8 @@ func TestConfigDefaultsAreValid(t *testing.T) {
 	require.Equal(t, 4, c.withDefaults().EntriesInFlight)
 	c.Sync = true
 	require.Equal(t, 1, c.withDefaults().EntriesInFlight)
+	c.HeartbeatTimeout = time.Second // the other timeouts follow
+	require.NoError(t, c.Validate())
 }
 
 func TestConfigNamesKeyValueAndWhatIsAllowed(t *testing.T) {
@@ -43,7 +45,8 @@ func TestConfigNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		{"address without port", func(c *Config) { c.Peers[1].Addr = "host" }, []string{`"n1"`, `"host"`, "host:port"}},
 		{"address without host", func(c *Config) { c.Peers[1].Addr = ":40912" }, []string{`":40912"`, "host:port"}},
 		{"lease", func(c *Config) { c.LeaderLeaseTimeout = time.Second }, []string{"LeaderLeaseTimeout", "1s", "HeartbeatTimeout, which is 200ms"}},
-		{"election", func(c *Config) { c.HeartbeatTimeout = time.Second }, []string{"ElectionTimeout", "200ms", "HeartbeatTimeout, which is 1s"}},
+		{"short lease", func(c *Config) { c.LeaderLeaseTimeout = 20 * time.Millisecond }, []string{"LeaderLeaseTimeout", "20ms", "50ms"}},
+		{"election", func(c *Config) { c.HeartbeatTimeout, c.ElectionTimeout = time.Second, 200*time.Millisecond }, []string{"ElectionTimeout", "200ms", "HeartbeatTimeout, which is 1s"}},
 		{"in flight", func(c *Config) { c.EntriesInFlight = -1 }, []string{"EntriesInFlight", "-1", "1 to 64"}},
 		{"store", func(c *Config) { c.Store = nil }, []string{"Store", "nil"}},
 		{"exit", func(c *Config) { c.Exit = nil }, []string{"Exit", "nil"}},

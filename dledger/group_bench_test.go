@@ -3,7 +3,6 @@ package dledger
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,7 +24,7 @@ func BenchmarkGroup(b *testing.B) {
 
 func benchmarkGroup(b *testing.B, sync bool, outstanding int) {
 	g := newGroup(b, groupOptions{disk: true, sync: sync, segment: 64 << 20, config: func(_ string, c *Config) {
-		c.HeartbeatTimeout, c.ElectionTimeout = time.Second, time.Second // members share the cores with the load
+		c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 0, 0, 0 // the defaults must hold under load
 		c.CheckpointInterval = DefaultCheckpointInterval
 	}})
 	leader := g.leader()

@@ -180,7 +180,7 @@ func (m *member) tryStart(l net.Listener) error {
 		Sync:               o.sync,
 		HeartbeatTimeout:   150 * time.Millisecond,
 		ElectionTimeout:    150 * time.Millisecond,
-		LeaderLeaseTimeout: 100 * time.Millisecond,
+		LeaderLeaseTimeout: 150 * time.Millisecond,
 		CheckpointInterval: 100 * time.Millisecond,
 		Logger:             logger,
 		Exit: func(err error) {

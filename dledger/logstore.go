@@ -108,9 +108,18 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 }
 
 // recoverable says whether a failed append left the log exactly as it was:
-// there was no room, or the entry was refused before anything was written.
+// there was no room, or the entry was refused before anything was written. A
+// log whose sync failed for want of room is not: what it holds is unknown.
 func recoverable(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, commitlog.ErrTooLarge)
+	if errors.Is(err, commitlog.ErrFailed) {
+		return false
+	}
+	for _, harmless := range []error{syscall.ENOSPC, syscall.EDQUOT, commitlog.ErrTooLarge, commitlog.ErrClosed} {
+		if errors.Is(err, harmless) {
+			return true
+		}
+	}
+	return false
 }
 
 // DeleteRange removes the conflicting suffix of a follower's log, which is the

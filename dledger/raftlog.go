@@ -16,3 +16,20 @@ func (l raftLogger) Info(msg string, args ...any) {
 		l.Logger.Info(msg, args...)
 	}
 }
+
+// netLogger is the transport's logger. When we close its connections ourselves,
+// what it says about them is not an error.
+type netLogger struct {
+	hclog.Logger
+	streams *streams
+}
+
+// Error logs one line.
+func (l netLogger) Error(msg string, args ...any) {
+	select {
+	case <-l.streams.stop:
+		l.Logger.Debug(msg, args...)
+	default:
+		l.Logger.Error(msg, args...)
+	}
+}

@@ -3,9 +3,11 @@ package dledger
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -56,8 +58,20 @@ func (a advertised) String() string { return string(a) }
 // conn is a connection that forgets itself when closed.
 type conn struct {
 	net.Conn
-	owner *streams
-	once  sync.Once
+	owner    *streams
+	accepted bool
+	once     sync.Once
+}
+
+// Read reads. On an accepted connection, its end is the end of the stream
+// however it came about: raft logs anything else as an error, and a member that
+// stopped or died is not one of ours.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.accepted && (errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET)) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 func (c *conn) Close() error {
@@ -105,7 +119,7 @@ func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.adopt(raw)
+	c, err := s.adopt(raw, false)
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +154,8 @@ func (s *streams) Close() error {
 }
 
 // adopt registers a new connection, or closes it when the layer is closed.
-func (s *streams) adopt(raw net.Conn) (*conn, error) {
-	c := &conn{Conn: raw, owner: s}
+func (s *streams) adopt(raw net.Conn, accepted bool) (*conn, error) {
+	c := &conn{Conn: raw, owner: s, accepted: accepted}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -186,7 +200,7 @@ func (s *streams) listen() {
 
 // receive lets one connection greet and hands it to Raft.
 func (s *streams) receive(raw net.Conn) {
-	c, err := s.adopt(raw)
+	c, err := s.adopt(raw, true)
 	if err == nil {
 		err = s.hello.welcome(c)
 		if err != nil {
@@ -285,7 +299,7 @@ func newTransport(s *streams, peers []Peer, inFlight int, logger hclog.Logger) *
 	return &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			ServerAddressProvider: book,
-			Logger:                logger,
+			Logger:                netLogger{logger, s},
 			Stream:                s,
 			MaxPool:               connectionsKept,
 			MaxRPCsInFlight:       inFlight,
