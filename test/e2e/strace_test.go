@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +48,7 @@ func TestLeaderEndsWhenItsDiskFails(t *testing.T) {
 				return false
 			}
 			require.Eventually(t, gone, time.Minute, 100*time.Millisecond, "the leader did not give way; strace said: %s", s.output())
+			require.Eventually(t, func() bool { return ended(old.PID) }, 30*time.Second, 50*time.Millisecond, "the process of the old leader still runs")
 			now := c.leader(t)
 			require.NotEqual(t, old.ID, now.ID)
 			var sum int64
@@ -55,4 +58,14 @@ func TestLeaderEndsWhenItsDiskFails(t *testing.T) {
 			require.GreaterOrEqual(t, sum, int64(50))
 		})
 	}
+}
+
+// ended says whether a process is gone, or dead and only waiting to be reaped.
+func ended(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, ok := strings.Cut(string(b), ") ")
+	return ok && strings.HasPrefix(rest, "Z")
 }
