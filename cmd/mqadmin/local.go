@@ -36,6 +36,7 @@ func localUpCommand() *cobra.Command {
 	f.IntVar(&spec.BasePort, "base-port", local.DefaultBasePort, "port of the name server; the brokers' follow from it (10911, 10921, … for 9876)")
 	f.IntVar(&spec.Nodes, "nodes", 3, "members of the replica group")
 	f.StringVar(&spec.Flush, "flush", local.FlushSync, "sync: a message is on the disks of a majority before it is acknowledged; async: in their memory")
+	f.StringToStringVar(&spec.Settings, "set", nil, "a key of broker.conf for all members: --set transactionTimeOut=1000")
 	f.BoolVar(&foreground, "foreground", false, "stay, and stop the cluster on Ctrl-C")
 	f.DurationVar(&wait, "wait", 30*time.Second, "how long to wait for the leader")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

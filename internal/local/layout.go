@@ -41,6 +41,8 @@ type Spec struct {
 	Nodes    int    // members of the replica group: 1, 3, 5 or 7
 	Flush    string // FlushSync or FlushAsync
 	BinDir   string // where mqnamesrv and mqbroker are; empty: beside this program
+	// Settings are keys of broker.conf for all members.
+	Settings map[string]string
 }
 
 // node is one child in the state file.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -43,7 +44,7 @@ func Up(ctx context.Context, spec Spec) (*Cluster, error) {
 		return nil, err
 	}
 	defer unlock()
-	c, err := prepare(spec.Dir, want)
+	c, err := prepare(spec.Dir, want, spec.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func Up(ctx context.Context, spec Spec) (*Cluster, error) {
 
 // prepare checks the request against the directory and writes the settings;
 // it starts nothing.
-func prepare(dir string, want state) (*Cluster, error) {
+func prepare(dir string, want state, settings map[string]string) (*Cluster, error) {
 	if err := claim(dir, want); err != nil {
 		return nil, err
 	}
@@ -74,6 +75,7 @@ func prepare(dir string, want state) (*Cluster, error) {
 	}
 	for _, n := range want.Brokers {
 		keep := map[string]string{"flushDiskType": flushDiskType(want.Flush)}
+		maps.Copy(keep, settings)
 		if err := writeConf(confFile(dir, n), brokerConf(dir, want, n), keep); err != nil {
 			return nil, err
 		}
@@ -117,9 +119,9 @@ func claim(dir string, want state) error {
 // its owner may have changed, it sets the given keys only.
 func writeConf(file, text string, keep map[string]string) error {
 	if old, err := os.ReadFile(file); err == nil {
-		text = string(config.EditText(old, keep))
+		text = string(old)
 	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(file, config.EditText([]byte(text), keep), 0o644); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
 	return nil
