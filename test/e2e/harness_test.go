@@ -18,18 +18,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shared is the one three-node cluster that tests use when they do not break it.
-var shared struct {
+// lazyCluster is a cluster that starts at its first use and ends with the tests.
+type lazyCluster struct {
 	once    sync.Once
 	cluster *cluster
 	err     error
 }
 
+// shared is the one three-node cluster that tests use when they do not break it, and checked one more that asks about
+// transactions quickly.
+var shared, checked lazyCluster
+
 func TestMain(m *testing.M) {
 	rlog.SetLogLevel("fatal")
 	code := m.Run()
-	if shared.cluster != nil {
-		shared.cluster.down()
+	for _, l := range []*lazyCluster{&shared, &checked} {
+		if l.cluster != nil {
+			l.cluster.down()
+		}
 	}
 	os.Exit(code)
 }
@@ -158,20 +164,34 @@ func (c *cluster) leader(t *testing.T) node {
 	return found
 }
 
+func (l *lazyCluster) get(t *testing.T, args ...string) *cluster {
+	t.Helper()
+	l.once.Do(func() {
+		dir, err := os.MkdirTemp("", "cometmq-e2e-")
+		if err != nil {
+			l.err = err
+			return
+		}
+		l.cluster, l.err = up(filepath.Join(dir, "cluster"), args...)
+	})
+	require.NoError(t, l.err)
+	return l.cluster
+}
+
 // sharedCluster starts the shared cluster at its first use.
 func sharedCluster(t *testing.T) *cluster {
 	t.Helper()
-	shared.once.Do(func() {
-		dir, err := os.MkdirTemp("", "cometmq-e2e-")
-		if err != nil {
-			shared.err = err
-			return
-		}
-		shared.cluster, shared.err = up(filepath.Join(dir, "cluster"))
-	})
-	require.NoError(t, shared.err)
-	return shared.cluster
+	return shared.get(t)
 }
+
+// checkedCluster starts the other shared cluster.
+func checkedCluster(t *testing.T) *cluster {
+	t.Helper()
+	return checked.get(t, "--set", quickChecks)
+}
+
+// quickChecks makes brokers ask about a transaction after half a second and then every second.
+const quickChecks = "transactionTimeOut=500,transactionCheckInterval=1000"
 
 // ownCluster is a cluster of this test alone, which may break it.
 func ownCluster(t *testing.T, args ...string) *cluster {
