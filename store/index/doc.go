@@ -22,10 +22,13 @@
 //
 // # Crash safety
 //
-// The checkpoint of the store keeps State: which tables were not yet runs, and how many of their entries were in the
-// tail. A run appears by rename after its bytes are durable. After a crash Open reads the runs, the tails up to the
-// counts in State, and ignores the rest; the replay of the log after the checkpoint adds it again. Entries that a run had
-// already are then there twice, and Query gives each offset once.
+// The checkpoint of the store keeps what Flush returns: which tables were not yet runs, how many of their entries were in
+// the tail, and whether the index is complete. A run appears by rename after its bytes are durable. After a crash Open
+// reads the runs, the tails up to the recorded counts, and ignores the rest; the replay of the log after the checkpoint adds
+// it again. Entries that a run had already are then there twice, and Query gives each offset once.
 //
-// Only the applying goroutine calls Add, Capture, Drop and Reset; Query may be called from any.
+// A rebuild (Reset, then AddOld for the log and Add for what comes meanwhile, then Completed) may be cut short at any
+// point: until a checkpoint knows that it was completed, Open reports ErrIncomplete.
+//
+// Only the applying goroutine calls Add and Capture. Query, Flush and Drop may be called from any.
 package index

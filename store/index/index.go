@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,14 +17,20 @@ import (
 	"github.com/cometmq/cometmq/internal/vfs"
 )
 
-const maxInt64 = math.MaxInt64
+// sealedMax bounds the full tables that wait to be written: beyond it Add waits for the disk. While the disk refuses,
+// nothing is gained by waiting; beyond lostMax the oldest table is given up then, and the index is incomplete.
+const (
+	sealedMax = 4
+	lostMax   = 4 * sealedMax
+)
 
-// sealedMax bounds the full tables that wait to be written: beyond it Add waits for the disk.
-const sealedMax = 4
-
-// ErrIncomplete says that files which the checkpoint counts on are missing or short. The index is usable but may miss
-// keys: call Reset and add the retained log again.
-var ErrIncomplete = errors.New("key index is incomplete")
+var (
+	// ErrIncomplete says that files which the checkpoint counts on are missing or short, or that a rebuild did not finish.
+	// The index is usable but may miss keys: call Reset and add the retained log again.
+	ErrIncomplete = errors.New("key index is incomplete")
+	// ErrStuck says that AddOld cannot go on because full tables cannot be written.
+	ErrStuck = errors.New("key index cannot be written")
+)
 
 // Config says where an index lives.
 type Config struct {
@@ -36,34 +41,42 @@ type Config struct {
 	Logger     hclog.Logger
 }
 
-// table is a run in the making, in arrival order.
+// table is a run in the making, in arrival order. entries only grow, so that what a reader saw of them stays valid.
 type table struct {
 	gen     uint64
 	entries []Entry
+	isRun   bool // under Index.mu: the run is durable, so the tail is of no use any more
+
+	// Under Index.flushMu.
 	written int      // entries in the tail file
-	tail    vfs.File // nil until the first Capture
+	tail    vfs.File // nil until the first Flush
 }
 
 // Index is the key index of one store.
 type Index struct {
 	cfg Config
 
+	// mu guards the lists and is held for moments only: Add must not wait for a query that reads a disk.
 	mu     sync.RWMutex
 	room   sync.Cond // a sealed table became a run, or the index closes
 	cur    *table
 	sealed []*table // full, immutable, oldest first; the builder takes the first
 	runs   []*run   // oldest first
-	// retired are tables that became runs since the last Capture: a checkpoint in progress may still sync their tails, so
-	// the next Capture removes them.
-	retired []*table
-	closed  bool
-
+	// retired are tables that became runs and may still have a tail file: the next Flush removes it.
+	retired  []*table
+	complete bool
+	closed   bool
 	building bool
 	builder  sync.WaitGroup
+
+	// files is held shared while runs are read and whole while their files are closed; taken before mu.
+	files sync.RWMutex
+	// flushMu lets one goroutine at a time touch tails; taken before mu.
+	flushMu sync.Mutex
 }
 
 // Open reads what a checkpoint recorded as state (nil for a new index) and removes what it does not know.
-// With ErrIncomplete the index is returned too.
+// With ErrIncomplete the index is returned too. A new index is not complete until Completed says so.
 func Open(cfg Config, state []byte) (*Index, error) {
 	if cfg.RunEntries == 0 {
 		cfg.RunEntries = 512 << 10
@@ -73,10 +86,11 @@ func Open(cfg Config, state []byte) (*Index, error) {
 	}
 	x := &Index{cfg: cfg}
 	x.room.L = &x.mu
-	pending, err := decodeState(state)
+	pending, complete, err := decodeState(state)
 	if err != nil {
 		return nil, err
 	}
+	x.complete = complete
 	if err := cfg.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make key index directory: %w", err)
 	}
@@ -85,7 +99,8 @@ func Open(cfg Config, state []byte) (*Index, error) {
 		return nil, err
 	}
 	x.cur = &table{gen: next}
-	if incomplete {
+	if incomplete || len(state) > 0 && !complete {
+		x.complete = false
 		return x, ErrIncomplete
 	}
 	return x, nil
@@ -186,16 +201,55 @@ func runGeneration(name string) (uint64, bool) {
 func (x *Index) Add(e Entry) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.addLocked(e)
+	for len(x.sealed) > sealedMax && x.building && !x.closed {
+		x.room.Wait()
+	}
+}
+
+// AddOld is Add for a rebuild beside the applying goroutine: it waits much earlier, so that Add does not have to.
+// ErrStuck ends the rebuild.
+func (x *Index) AddOld(e Entry) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for len(x.sealed) > 1 && x.building && !x.closed {
+		x.room.Wait()
+	}
+	if len(x.sealed) > sealedMax && !x.building || x.closed {
+		return ErrStuck
+	}
+	x.addLocked(e)
+	return nil
+}
+
+func (x *Index) addLocked(e Entry) {
 	x.cur.entries = append(x.cur.entries, e)
 	if len(x.cur.entries) < x.cfg.RunEntries {
 		return
 	}
 	x.sealed = append(x.sealed, x.cur)
 	x.cur = &table{gen: x.cur.gen + 1}
-	x.build()
-	for len(x.sealed) > sealedMax && x.building && !x.closed {
-		x.room.Wait()
+	if len(x.sealed) > lostMax && !x.building {
+		x.cfg.Logger.Error("key index gives up keys it cannot write; it is built again after a restart", "entries", len(x.sealed[0].entries))
+		x.retired = append(x.retired, x.sealed[0])
+		x.sealed = slices.Delete(x.sealed, 0, 1)
+		x.complete = false
 	}
+	x.build()
+}
+
+// Completed says that the whole log was added: what Query does not find is not there.
+func (x *Index) Completed() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.complete = true
+}
+
+// Complete reports whether Query may be believed when it finds nothing.
+func (x *Index) Complete() bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.complete
 }
 
 // build starts the goroutine that turns sealed tables into runs, unless it runs. mu is held.
@@ -239,21 +293,23 @@ func (x *Index) buildOne() bool {
 		x.room.Broadcast()
 		return false
 	}
-	x.runs = append(x.runs, r)
-	x.sealed = x.sealed[1:]
-	x.room.Broadcast()
+	x.runs = append(slices.Clone(x.runs), r) // queries hold the old slice
+	x.sealed = slices.Clone(x.sealed[1:])
+	t.isRun = true
 	x.retired = append(x.retired, t)
+	x.room.Broadcast()
 	return true
 }
 
 func (x *Index) writeRun(t *table) (*run, error) {
 	path := x.path(t.gen, ".run")
-	if err := vfs.WriteFileAtomic(x.cfg.FS, path, encodeRun(slices.Clone(t.entries))); err != nil {
+	if err := vfs.WriteFileAtomic(x.cfg.FS, path, encodeRun(t.entries)); err != nil {
 		return nil, err
 	}
 	return openRun(x.cfg.FS, path, t.gen)
 }
 
+// dropTail removes a table's tail. flushMu is held.
 func (x *Index) dropTail(t *table) {
 	if t.tail == nil {
 		return
@@ -264,128 +320,150 @@ func (x *Index) dropTail(t *table) {
 	t.tail = nil
 }
 
-// Query asks for the entries of one hash stored in [Begin, End] (unix ms), at most Max.
-type Query struct {
-	Hash       uint64
-	Begin, End int64
-	Max        int
+// Capture is the index at one moment, for a checkpoint.
+type Capture struct {
+	x        *Index
+	complete bool
+	parts    []part
 }
 
-// take adds e if it is asked for and not there yet: a replay may have added an entry twice.
-func (q Query) take(out []Entry, e Entry) []Entry {
-	if e.Hash != q.Hash || e.Time < q.Begin || e.Time > q.End {
-		return out
-	}
-	for _, o := range out {
-		if o.Phy == e.Phy {
-			return out
-		}
-	}
-	return append(out, e)
+// part is what a table held at the capture.
+type part struct {
+	t     *table
+	count int
 }
 
-// Query returns the newest matching entries, newest first.
-func (x *Index) Query(q Query) ([]Entry, error) {
+// Capture notes how far the tables reach. It writes nothing. Applying goroutine only.
+func (x *Index) Capture() *Capture {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	var out []Entry
-	for _, t := range append([]*table{x.cur}, reversed(x.sealed)...) {
-		for i := len(t.entries) - 1; i >= 0 && len(out) < q.Max; i-- {
-			out = q.take(out, t.entries[i])
-		}
+	c := &Capture{x: x, complete: x.complete}
+	for _, t := range x.sealed {
+		c.parts = append(c.parts, part{t, len(t.entries)})
 	}
-	for i := len(x.runs) - 1; i >= 0 && len(out) < q.Max; i-- {
-		var err error
-		if out, err = x.runs[i].collect(out, q); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(b.Phy, a.Phy) })
-	return out, nil
+	c.parts = append(c.parts, part{x.cur, len(x.cur.entries)})
+	return c
 }
 
-func reversed(t []*table) []*table {
-	r := slices.Clone(t)
-	slices.Reverse(r)
-	return r
-}
-
-// Capture writes what the tails lack and returns the state to record and the files to sync before it is recorded. The
-// files stay open until the next Capture.
-func (x *Index) Capture() (state []byte, files []vfs.File, err error) {
+// Flush makes what was captured durable and returns the state to record. Any goroutine; after an error it may be called
+// again, or for a later capture instead.
+func (c *Capture) Flush() (state []byte, err error) {
+	x := c.x
+	x.flushMu.Lock()
+	defer x.flushMu.Unlock()
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, t := range x.retired {
+	retired := x.retired
+	x.retired = nil
+	x.mu.Unlock()
+	for _, t := range retired {
 		x.dropTail(t)
 	}
-	x.retired = nil
-	for _, t := range append(slices.Clone(x.sealed), x.cur) {
-		if err := x.writeTail(t); err != nil {
-			return nil, nil, err
+
+	state = append(state, 0)
+	if c.complete {
+		state[0] = stateComplete
+	}
+	var files []vfs.File
+	for _, p := range c.parts {
+		state = binary.BigEndian.AppendUint64(state, p.t.gen)
+		state = binary.BigEndian.AppendUint64(state, uint64(p.count))
+		f, err := x.writeTail(p)
+		if err != nil {
+			return nil, err
 		}
-		state = binary.BigEndian.AppendUint64(state, t.gen)
-		state = binary.BigEndian.AppendUint64(state, uint64(t.written))
-		if t.tail != nil {
-			files = append(files, t.tail)
+		if f != nil {
+			files = append(files, f)
 		}
 	}
-	return state, files, nil
+	if err := x.cfg.FS.SyncFiles(files); err != nil {
+		return nil, fmt.Errorf("sync key index: %w", err)
+	}
+	return state, nil
 }
 
-func (x *Index) writeTail(t *table) error {
-	if t.written == len(t.entries) {
-		return nil
+// writeTail appends what the tail lacks; nil if it lacks nothing. flushMu is held.
+func (x *Index) writeTail(p part) (vfs.File, error) {
+	t := p.t
+	x.mu.RLock()
+	entries, isRun := t.entries[:p.count], t.isRun
+	x.mu.RUnlock()
+	if isRun || t.written >= p.count {
+		return nil, nil
 	}
 	if t.tail == nil {
 		f, err := x.cfg.FS.OpenFile(x.path(t.gen, ".tail"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 		if err != nil {
-			return fmt.Errorf("create key index tail: %w", err)
+			return nil, fmt.Errorf("create key index tail: %w", err)
 		}
 		if err := x.cfg.FS.SyncDir(x.cfg.Dir); err != nil {
 			_ = f.Close()
-			return fmt.Errorf("sync key index directory: %w", err)
+			return nil, fmt.Errorf("sync key index directory: %w", err)
 		}
 		t.tail = f
 	}
-	b := make([]byte, 0, (len(t.entries)-t.written)*entrySize)
-	for _, e := range t.entries[t.written:] {
+	b := make([]byte, 0, (p.count-t.written)*entrySize)
+	for _, e := range entries[t.written:] {
 		b = appendEntry(b, e)
 	}
 	if _, err := t.tail.WriteAt(b, int64(t.written)*entrySize); err != nil {
-		return fmt.Errorf("write key index tail: %w", err)
+		return nil, fmt.Errorf("write key index tail: %w", err)
 	}
-	t.written = len(t.entries)
-	return nil
+	t.written = p.count
+	return t.tail, nil
 }
 
-func decodeState(b []byte) (map[uint64]uint64, error) {
+// The state is a byte of flags, then generation and entries of each table that is no run yet.
+const stateComplete = 1
+
+func decodeState(b []byte) (pending map[uint64]uint64, complete bool, err error) {
+	pending = map[uint64]uint64{}
+	if len(b) == 0 {
+		return pending, false, nil
+	}
+	complete, b = b[0]&stateComplete != 0, b[1:]
 	if len(b)%16 != 0 {
-		return nil, fmt.Errorf("key index state of %d bytes is damaged; remove the index directory to build it again", len(b))
+		return nil, false, fmt.Errorf("%w: state of %d bytes is damaged", ErrIncomplete, len(b)+1)
 	}
-	m := map[uint64]uint64{}
 	for ; len(b) > 0; b = b[16:] {
-		m[binary.BigEndian.Uint64(b)] = binary.BigEndian.Uint64(b[8:])
+		pending[binary.BigEndian.Uint64(b)] = binary.BigEndian.Uint64(b[8:])
 	}
-	return m, nil
+	return pending, complete, nil
 }
 
-// Drop removes the runs whose messages all lie below the log's first physical offset.
+// Drop removes the runs whose messages all lie below the log's first physical offset. It waits for queries.
 func (x *Index) Drop(minPhy int64) error {
+	old := func(r *run) bool { return r.head.maxPhy < minPhy }
+	x.mu.RLock()
+	any := slices.ContainsFunc(x.runs, old)
+	x.mu.RUnlock()
+	if !any {
+		return nil
+	}
+	x.files.Lock()
+	defer x.files.Unlock()
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	var errs []error
-	x.runs = slices.DeleteFunc(x.runs, func(r *run) bool {
-		if r.head.maxPhy >= minPhy {
+	var gone []*run
+	x.runs = slices.DeleteFunc(slices.Clone(x.runs), func(r *run) bool {
+		if !old(r) {
 			return false
 		}
-		errs = append(errs, r.file.Close(), x.cfg.FS.Remove(r.file.Name()))
+		gone = append(gone, r)
 		return true
 	})
+	x.mu.Unlock()
+	var errs []error
+	for _, r := range gone {
+		errs = append(errs, r.file.Close(), x.cfg.FS.Remove(r.file.Name()))
+	}
 	return errors.Join(errs...)
 }
 
 // Reset removes everything, for a rebuild.
 func (x *Index) Reset() error {
+	x.flushMu.Lock()
+	defer x.flushMu.Unlock()
+	x.files.Lock()
+	defer x.files.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var errs []error
@@ -395,7 +473,7 @@ func (x *Index) Reset() error {
 	for _, t := range slices.Concat(x.retired, x.sealed, []*table{x.cur}) {
 		x.dropTail(t)
 	}
-	x.runs, x.sealed, x.retired = nil, nil, nil
+	x.runs, x.sealed, x.retired, x.complete = nil, nil, nil, false
 	x.cur = &table{gen: x.cur.gen + 1}
 	return errors.Join(errs...)
 }
@@ -414,13 +492,17 @@ func (x *Index) Size() (runs int, entries uint64) {
 	return len(x.runs), entries
 }
 
-// Close waits for a run being written and closes the files. What was not captured is lost, as in a crash.
+// Close waits for a run being written and closes the files. What was not flushed is lost, as in a crash.
 func (x *Index) Close() error {
 	x.mu.Lock()
 	x.closed = true
 	x.room.Broadcast()
 	x.mu.Unlock()
 	x.builder.Wait()
+	x.flushMu.Lock()
+	defer x.flushMu.Unlock()
+	x.files.Lock()
+	defer x.files.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var errs []error

@@ -73,32 +73,33 @@ func (r *run) lowerBound(hash uint64, phy int64) (uint64, error) {
 	return lo, nil
 }
 
-// collect appends to out the entries of this hash and time range, newest first, until out has maxEntries.
-func (r *run) collect(out []Entry, q Query) ([]Entry, error) {
+// collect shows top the entries of its hash, newest first.
+func (r *run) collect(top *newest) error {
+	q := top.q
 	if r.head.count == 0 || r.head.maxTime < q.Begin || r.head.minTime > q.End {
-		return out, nil
+		return nil
 	}
 	end, err := r.lowerBound(q.Hash, maxInt64)
 	if err != nil {
-		return out, err
+		return err
 	}
 	var buf [searchChunk * entrySize]byte
-	for end > 0 && len(out) < q.Max {
+	for found := 0; end > 0 && found < q.Max; {
 		n := min(end, searchChunk)
 		b := buf[:n*entrySize]
 		if _, err := r.file.ReadAt(b, headerSize+int64(end-n)*entrySize); err != nil {
-			return out, fmt.Errorf("read key index %s: %w", r.file.Name(), err)
+			return fmt.Errorf("read key index %s: %w", r.file.Name(), err)
 		}
-		for i := int(n) - 1; i >= 0; i-- {
+		for i := int(n) - 1; i >= 0 && found < q.Max; i-- {
 			e := decodeEntry(b[i*entrySize:])
-			if e.Hash != q.Hash {
-				return out, nil
+			if e.Hash != q.Hash || !top.take(e) {
+				return nil
 			}
-			if out = q.take(out, e); len(out) >= q.Max {
-				return out, nil
+			if e.Time >= q.Begin && e.Time <= q.End {
+				found++
 			}
 		}
 		end -= n
 	}
-	return out, nil
+	return nil
 }
