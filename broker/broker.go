@@ -113,7 +113,7 @@ type Broker struct {
 
 	ctx        context.Context // the broker's life
 	cancel     context.CancelFunc
-	background sync.WaitGroup // runRoles, registrar, housekeeping, watchDisk
+	background sync.WaitGroup // runRoles, registrar, housekeeping, watchDisk, keepMessages
 	closeOnce  sync.Once
 	closeErr   error
 }
@@ -210,6 +210,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	b.background.Go(func() { b.register.run(b.ctx) })
 	b.background.Go(func() { b.keepHouse(b.ctx) })
 	b.background.Go(func() { b.watchDisk(b.ctx) })
+	b.background.Go(func() { b.keepMessages(b.ctx) })
 	if err := b.server.Start(); err != nil {
 		return err
 	}

@@ -65,6 +65,8 @@ type Config struct {
 	// Consumers go on.
 	DiskLimit int `cfg:"diskSpaceWarningLevelRatio" live:"true" min:"10" max:"100"`
 
+	RetentionConfig
+
 	// FlushDisk says what an acknowledgement means. SYNC_FLUSH, our default:
 	// a majority has the message fsynced. ASYNC_FLUSH: a majority has it in the
 	// page cache and syncs at least every FlushInterval.
@@ -217,6 +219,7 @@ func DefaultConfig() Config {
 		ClusterTopic:           true,
 		BrokerTopic:            true,
 		NotifyConsumers:        true,
+		RetentionConfig:        defaultRetention(),
 		DeliveryConfig:         defaultDelivery(),
 		ConnectionsMax:         20_000,
 		InFlightMax:            16_384,
@@ -245,9 +248,8 @@ var inertKeys = map[string][]string{
 	"everything is kept below storePathRootDir": {
 		"storePathCommitLog", "storePathDLedgerCommitLog", "storePathConsumeQueue", "storePathIndex", "storeCheckpoint",
 		"abortFile", "readOnlyCommitLogStorePaths"},
-	"retention by time is not built yet; nothing is deleted": {
-		"deleteWhen", "fileReservedTime", "diskMaxUsedSpaceRatio", "cleanFileForciblyEnable", "destroyMapedFileIntervalForcibly",
-		"deleteCommitLogFilesInterval", "deleteConsumeQueueFilesInterval", "redeleteHangedFileInterval"},
+	"old files are removed one after the other, and readers keep what they read": {
+		"destroyMapedFileIntervalForcibly", "deleteCommitLogFilesInterval", "deleteConsumeQueueFilesInterval", "redeleteHangedFileInterval"},
 	"requests run without thread pools": {
 		"sendMessageThreadPoolNums", "pullMessageThreadPoolNums", "queryMessageThreadPoolNums", "adminBrokerThreadPoolNums",
 		"clientManageThreadPoolNums", "consumerManageThreadPoolNums", "heartbeatThreadPoolNums", "endTransactionThreadPoolNums",
@@ -311,6 +313,9 @@ func (c Config) Validate() error {
 		}
 	}
 	if _, err := delay.ParseLevels(c.DelayLevels); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := c.policy(); err != nil {
 		errs = append(errs, err)
 	}
 	if host, _, _, err := listenersOf(c.AdvertisedListeners); err != nil {

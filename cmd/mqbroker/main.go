@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
@@ -52,6 +53,9 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		say(stdout, "usage: mqbroker [options]\n"+config.FlagsUsage)
 		return 0
 	}
+	if err := takeProperties(&flags, env); err != nil {
+		return fail(stderr, configError{err})
+	}
 	log := hclog.New(&hclog.LoggerOptions{Output: stderr, Level: hclog.LevelFromString(lookup(env, "COMETMQ_LOG_LEVEL", "info"))})
 	set, err := load(flags, env, stdout, log)
 	if err != nil {
@@ -72,6 +76,23 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fail(stderr, err)
 	}
 	return serve(ctx, b, set, log, stdout, stderr)
+}
+
+// takeProperties makes settings of the properties a Java virtual machine would
+// have been given. A setting of the same name given as an option wins.
+func takeProperties(flags *config.Flags, env func(string) (string, bool)) error {
+	props := config.JavaProperties(env)
+	maps.Copy(props, flags.Properties)
+	for name, value := range props {
+		key, setting, known, err := broker.FromJavaProperty(name, value)
+		if err != nil {
+			return err
+		}
+		if _, given := flags.Values[key]; known && !given {
+			flags.Values[key] = setting
+		}
+	}
+	return nil
 }
 
 // serve runs the broker until ctx ends.

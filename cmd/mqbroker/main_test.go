@@ -187,3 +187,19 @@ func TestMemoryLimitFile(t *testing.T) {
 		require.Equal(t, want, parseLimit(text), text)
 	}
 }
+
+// What RocketMQ's scripts and images hand to the virtual machine.
+func TestJavaPropertiesAreSettings(t *testing.T) {
+	var out, stderr bytes.Buffer
+	env := func(k string) (string, bool) {
+		return "-Xmx8g -Drocketmq.broker.diskSpaceCleanForciblyRatio=0.8", k == "JAVA_OPT_EXT"
+	}
+	args := []string{"-p", "-Drocketmq.broker.diskSpaceWarningLevelRatio=0.95", "-Duser.home=/root"}
+	require.Zero(t, run(t.Context(), args, env, &out, &stderr), stderr.String())
+	require.Contains(t, out.String(), "diskSpaceWarningLevelRatio=95\n")
+	require.Contains(t, out.String(), "diskSpaceCleanForciblyRatio=80\n")
+	out.Reset()
+	require.Zero(t, run(t.Context(), append(args, "--set", "diskSpaceWarningLevelRatio=88"), env, &out, &stderr), stderr.String())
+	require.Contains(t, out.String(), "diskSpaceWarningLevelRatio=88\n")
+	require.Equal(t, exitBadConfig, run(t.Context(), []string{"-Drocketmq.broker.diskSpaceWarningLevelRatio=95"}, env, &out, &stderr))
+}

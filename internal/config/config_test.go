@@ -240,16 +240,24 @@ func TestWrongTagsAreRefused(t *testing.T) {
 }
 
 func TestParseFlags(t *testing.T) {
-	f, err := ParseFlags([]string{"-c", "f.conf", "--namesrvAddr=a:1;b:2", "-m", "--enable-proxy", "--set", "a=b=c", "--set=d="}, "--enable-proxy")
+	f, err := ParseFlags([]string{"-c", "f.conf", "--namesrvAddr=a:1;b:2", "-m", "--enable-proxy", "--set", "a=b=c", "--set=d=", "-Drocketmq.x=0.9"}, "--enable-proxy")
 	require.NoError(t, err)
 	require.Equal(t, Flags{
 		ConfigFile: "f.conf", NamesrvAddr: "a:1;b:2", PrintImportant: true, Ignored: []string{"--enable-proxy"},
-		Values: map[string]string{"a": "b=c", "d": ""},
+		Values: map[string]string{"a": "b=c", "d": ""}, Properties: map[string]string{"rocketmq.x": "0.9"},
 	}, f)
-	for _, bad := range [][]string{{"-c"}, {"-x"}, {"stray"}, {"--set", "novalue"}, {"--set"}} {
+	for _, bad := range [][]string{{"-c"}, {"-x"}, {"-D"}, {"stray"}, {"--set", "novalue"}, {"--set"}} {
 		_, err := ParseFlags(bad)
 		require.Error(t, err, bad)
 	}
+}
+
+func TestJavaProperties(t *testing.T) {
+	env := map[string]string{"JAVA_OPT": `-server -Xms8g -Da.b=1 "-Dc=2"`, "JAVA_OPT_EXT": "-Da.b=3", "OTHER": "-Dd=4"}
+	got := JavaProperties(func(k string) (string, bool) { v, ok := env[k]; return v, ok })
+	require.Equal(t, "2", got["c"])
+	require.Contains(t, []string{"1", "3"}, got["a.b"])
+	require.NotContains(t, got, "d")
 }
 
 func FuzzParseText(f *testing.F) {

@@ -13,6 +13,7 @@ type Flags struct {
 	PrintImportant bool              // -m, --printImportantConfig
 	Help           bool              // -h, --help
 	Values         map[string]string // --set key=value, may be repeated
+	Properties     map[string]string // -Dname=value, as a Java virtual machine takes it
 	Ignored        []string          // options that were accepted without effect
 }
 
@@ -29,7 +30,7 @@ const FlagsUsage = `  -c, --configFile FILE          read settings from a proper
 // follows as the next argument or after "=". ignored names further options
 // without a value, e.g. "--enable-proxy", that are accepted without effect.
 func ParseFlags(args []string, ignored ...string) (Flags, error) {
-	f := Flags{Values: map[string]string{}}
+	f := Flags{Values: map[string]string{}, Properties: map[string]string{}}
 	for i := 0; i < len(args); i++ {
 		name, value, inline := strings.Cut(args[i], "=")
 		take := func() (string, error) {
@@ -64,6 +65,10 @@ func ParseFlags(args []string, ignored ...string) (Flags, error) {
 				f.Values[k] = v
 			}
 		default:
+			if prop, ok := strings.CutPrefix(name, "-D"); ok && prop != "" {
+				f.Properties[prop] = value
+				continue
+			}
 			if !contains(ignored, name) {
 				return f, fmt.Errorf("unknown option %s; known options:\n%s", args[i], FlagsUsage)
 			}

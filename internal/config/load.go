@@ -89,6 +89,22 @@ func IgnoredEnv(lookup func(string) (string, bool)) []string {
 	return out
 }
 
+// JavaProperties returns the properties, -Dname=value, in the variables that steer
+// a Java virtual machine: that is how RocketMQ's images are given some settings.
+func JavaProperties(lookup func(string) (string, bool)) map[string]string {
+	out := map[string]string{}
+	for _, name := range IgnoredEnv(lookup) {
+		text, _ := lookup(name)
+		for _, word := range strings.Fields(text) {
+			if def, ok := strings.CutPrefix(strings.Trim(word, `"'`), "-D"); ok {
+				k, v, _ := strings.Cut(def, "=")
+				out[k] = v
+			}
+		}
+	}
+	return out
+}
+
 // Text returns all keys as property text, sorted by key: the body of the
 // requests that read a server's configuration.
 func (s *Set[T]) Text() []byte {

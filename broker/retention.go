@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/cometmq/cometmq/store"
+)
+
+// RetentionConfig says how long messages stay on disk.
+type RetentionConfig struct {
+	// ReservedHours is how many hours messages are kept. The files in which all
+	// messages are older go at the hours of DeleteWhen, local time, "04" or
+	// "04;16".
+	ReservedHours int    `cfg:"fileReservedTime" live:"true" min:"1" max:"876000"`
+	DeleteWhen    string `cfg:"deleteWhen" live:"true"`
+	// MaxUsedRatio is the used share of the volume, in percent, above which old
+	// files go at any hour.
+	MaxUsedRatio int `cfg:"diskMaxUsedSpaceRatio" live:"true" min:"10" max:"100"`
+	// CleanForcibly lets the oldest files go whatever their age when more than
+	// CleanForciblyRatio percent of the volume are used.
+	CleanForcibly      bool `cfg:"cleanFileForciblyEnable" live:"true"`
+	CleanForciblyRatio int  `cfg:"diskSpaceCleanForciblyRatio" live:"true" min:"10" max:"100"`
+	// CleanInterval is the time between two looks for old files.
+	CleanInterval time.Duration `cfg:"cleanResourceInterval" unit:"ms" min:"100" max:"3600000"`
+}
+
+func defaultRetention() RetentionConfig {
+	return RetentionConfig{
+		ReservedHours: 72, DeleteWhen: "04", MaxUsedRatio: 75,
+		CleanForcibly: true, CleanForciblyRatio: 85, CleanInterval: 10 * time.Second,
+	}
+}
+
+func (c *RetentionConfig) policy() (store.Retention, error) {
+	hours, err := store.ParseDeleteWhen(c.DeleteWhen)
+	if err != nil {
+		return store.Retention{}, fmt.Errorf("deleteWhen=%s: %w", c.DeleteWhen, err)
+	}
+	return store.Retention{
+		ReservedTime: time.Duration(c.ReservedHours) * time.Hour, DeleteWhen: hours,
+		MaxUsedPercent: c.MaxUsedRatio, CleanForcibly: c.CleanForcibly, ForciblyPercent: c.CleanForciblyRatio,
+	}, nil
+}
+
+// FromJavaProperty translates a property that RocketMQ's scripts hand to the
+// virtual machine, a share of 1, into a setting; false for any other property.
+func FromJavaProperty(name, value string) (key, setting string, ok bool, err error) {
+	key, ok = map[string]string{
+		"rocketmq.broker.diskSpaceWarningLevelRatio":  "diskSpaceWarningLevelRatio",
+		"rocketmq.broker.diskSpaceCleanForciblyRatio": "diskSpaceCleanForciblyRatio",
+	}[name]
+	if !ok {
+		return "", "", false, nil
+	}
+	share, err := strconv.ParseFloat(value, 64)
+	if err != nil || share < 0.1 || share > 1 {
+		return "", "", true, fmt.Errorf("property %s=%s: give a share between 0.1 and 1", name, value)
+	}
+	return key, strconv.Itoa(int(100*share + 0.5)), true, nil
+}
+
+// keepMessages removes expired messages, now and then, and every second while
+// the disk is so full that sends are refused.
+func (b *Broker) keepMessages(ctx context.Context) {
+	tick := time.NewTicker(min(diskInterval, b.cfg().CleanInterval))
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if now.Sub(last) < b.cfg().CleanInterval && b.diskFull.Load() == nil {
+				continue
+			}
+			last = now
+		}
+		b.cleanExpired()
+	}
+}
+
+// cleanExpired is one round.
+func (b *Broker) cleanExpired() {
+	policy, err := b.cfg().policy()
+	if err == nil {
+		_, err = b.store.CleanExpired(store.CleanRequest{
+			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
+		})
+	}
+	if err != nil {
+		b.log.Error("cannot remove expired messages", "error", err)
+	}
+}

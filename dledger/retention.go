@@ -1,0 +1,40 @@
+package dledger
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// laggingFor is how long ago a member may have answered for its place in the
+// log to hold messages back. One that is away for longer is brought up from a
+// snapshot when it returns.
+const laggingFor = time.Hour
+
+// FirstNeeded returns the index of the first entry of the log that Raft still
+// needs; those before it may be removed by retention. What comes after the last
+// checkpoint is read at every start. On the leader a member that lags holds back
+// what it has not got, unless the disk is so full that forced says it must not.
+func (n *Node) FirstNeeded(forced bool) uint64 {
+	if !n.started.Load() {
+		return 0
+	}
+	meta := n.snaps.latest()
+	if meta == nil {
+		return 0
+	}
+	needed := meta.Index + 1
+	if forced || !n.ready.Load() {
+		return needed
+	}
+	for _, s := range meta.Configuration.Servers {
+		if s.ID == raft.ServerID(n.cfg.SelfID) {
+			continue
+		}
+		if c := n.transport.contact(s.ID); !c.at.IsZero() && time.Since(c.at) < laggingFor {
+			// Its last entry too: Raft names it when it sends the next one.
+			needed = min(needed, c.lastIndex)
+		}
+	}
+	return needed
+}
