@@ -84,6 +84,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		s.scratch = append(s.scratch, entryOf(l))
 	}
 	first, last := logs[0].Index, logs[len(logs)-1].Index
+	s.waitForApplier()
 	s.watch.begin(func() string {
 		return fmt.Sprintf("writing entries %d to %d to the commit log", first, last)
 	})
@@ -105,6 +106,48 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		s.fatal(fmt.Errorf("dledger: %w; what is on the disk is unknown: this process must start again and read it back", err))
 	}
 	return err
+}
+
+// backlogMax is how many bytes of entries may be stored and not applied before a
+// member that is still applying stops to store more, and applierPause is how
+// long it must have applied nothing to count as done.
+const (
+	backlogMax   = 64 << 20
+	applierPause = 20 * time.Millisecond
+)
+
+// waitForApplier keeps a member that is catching up from holding its whole
+// backlog in memory. Raft hands committed entries to the FSM through a queue of
+// 128 batches, each of up to 64 entries of 256 KiB: 2 GiB when entries arrive
+// faster than they are applied, as on a returning member. Only Raft's main
+// goroutine waits here; heartbeats have a way of their own, so the leader stays
+// known. Entries that are not committed yet are never applied while we wait,
+// hence the pause and no strict bound.
+func (s *logStore) waitForApplier() {
+	for s.backlog() > backlogMax {
+		before, progress := s.applied(), false
+		for end := time.Now().Add(applierPause); !progress && time.Now().Before(end); {
+			time.Sleep(time.Millisecond) // a poll: the FSM must not pay for telling
+			progress = s.applied() != before
+		}
+		if !progress {
+			return
+		}
+	}
+}
+
+// backlog is how many bytes are stored and not applied. Up to one full
+// AppendEntries it does not count: that is what every busy follower has.
+func (s *logStore) backlog() int64 {
+	applied := s.applied()
+	if s.log.LastIndex() < applied+maxAppendEntries {
+		return 0
+	}
+	from, err := s.log.Locate(applied + 1)
+	if err != nil {
+		return 0 // Reading is not this function's task; whoever needs the entry reports it.
+	}
+	return s.log.MaxOffset() - from
 }
 
 // recoverable says whether a failed append left the log exactly as it was:
