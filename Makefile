@@ -69,4 +69,4 @@ compose-down: ## remove containers, volumes and network, and check that nothing 
 	go run ./internal/compose down
 
 clean: ## remove what build leaves (data of a local cluster: mqadmin local down --purge)
-	rm -rf bin mqnamesrv mqbroker mqadmin
+	rm -rf bin dist mqnamesrv mqbroker mqadmin
