@@ -190,8 +190,9 @@ func checkedCluster(t *testing.T) *cluster {
 	return checked.get(t, "--set", quickChecks)
 }
 
-// quickChecks makes brokers ask about a transaction after half a second and then every second.
-const quickChecks = "transactionTimeOut=500,transactionCheckInterval=1000"
+// quickChecks makes brokers ask about a transaction after half a second and then every second, and not give up while a
+// client takes half a minute to find the new leader.
+const quickChecks = "transactionTimeOut=500,transactionCheckInterval=1000,transactionCheckMax=1000"
 
 // ownCluster is a cluster of this test alone, which may break it.
 func ownCluster(t *testing.T, args ...string) *cluster {

@@ -91,7 +91,7 @@ func readDeliveries(t *testing.T, file string) []delivery {
 }
 
 func TestJavaScenarios(t *testing.T) {
-	java(t, nil, "scenarios", sharedCluster(t).namesrv)
+	java(t, nil, "scenarios", checkedCluster(t).namesrv)
 }
 
 func TestJavaScenariosBinaryHeaders(t *testing.T) {

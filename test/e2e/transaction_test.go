@@ -166,7 +166,7 @@ func TestTransactionCheckBackAnotherProducer(t *testing.T) {
 // Nobody ever answers: the message ends up in TRANS_CHECK_MAX_TIME_TOPIC, and can be brought back once.
 func TestTransactionGivenUpAndResumed(t *testing.T) {
 	t.Parallel()
-	c := ownCluster(t, "--nodes", "1", "--set", quickChecks+",transactionCheckMax=2")
+	c := ownCluster(t, "--nodes", "1", "--set", "transactionTimeOut=500,transactionCheckInterval=1000,transactionCheckMax=2")
 	topic := uniqueName("giveup")
 	c.createTopic(t, topic, 1)
 	var mu sync.Mutex
@@ -274,6 +274,14 @@ func TestTransactionAcrossFailover(t *testing.T) {
 	box := newConsumer(t, c.namesrv, uniqueName("g"), topic, consumer.MessageSelector{}, nil)
 	box.waitFor(t, want, 2*time.Minute)
 	require.Greater(t, len(want), 40)
+	require.Never(t, func() bool {
+		for _, n := range box.copies() {
+			if n > 1 {
+				return true
+			}
+		}
+		return false
+	}, 3*time.Second, 100*time.Millisecond, "a later check-back published again")
 	for body, copies := range box.copies() {
 		require.Equal(t, 1, copies, body)
 		require.Equal(t, byte('c'), body[0], "%s was rolled back", body)

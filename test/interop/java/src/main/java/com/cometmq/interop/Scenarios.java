@@ -49,6 +49,9 @@ final class Scenarios {
         all.put("DelayLevel", Scenarios::delayLevel);
         all.put("LitePull", Scenarios::litePull);
         all.put("Offsets", Scenarios::offsets);
+        all.put("TransactionCommitAndRollback", Transactions::commitAndRollback);
+        all.put("TransactionCheckBack", Transactions::checkBack);
+        all.put("RequestReply", Transactions::requestReply);
         Set<String> wanted = new HashSet<>(Arrays.asList(argv).subList(1, argv.length));
         int failed = 0;
         for (Map.Entry<String, Scenario> e : all.entrySet()) {
