@@ -8,6 +8,7 @@ import (
 
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/store/consumequeue"
+	"github.com/cometmq/cometmq/store/index"
 )
 
 // Checkpoint is the state at one index as far as it changed since the capture
@@ -21,6 +22,7 @@ type Checkpoint struct {
 	machine []KV
 	actions []KV
 	queues  *consumequeue.Capture
+	keys    *index.Capture // nil without a key index
 }
 
 // Index is the last applied index the checkpoint holds.
@@ -41,6 +43,9 @@ func (s *Store) Capture() (*Checkpoint, error) {
 		queues:  s.queues.Capture(),
 	}
 	s.actions = nil
+	if s.keys != nil {
+		c.keys = s.keys.Capture()
+	}
 	if s.cfg.Machine != nil {
 		c.machine = s.cfg.Machine.Changes()
 	}
@@ -100,6 +105,9 @@ func (s *Store) persist(batch []*Checkpoint, extra []KV) error {
 		}
 		c.addTo(changes)
 	}
+	if err := s.persistKeys(batch, changes); err != nil {
+		return err
+	}
 	stale := s.staleActions()
 	for _, key := range s.actionKeys[:stale] {
 		changes[bucketActions] = append(changes[bucketActions], KV{Key: key})
@@ -110,6 +118,9 @@ func (s *Store) persist(batch []*Checkpoint, extra []KV) error {
 	if err := s.kv.Update(changes); err != nil {
 		return fmt.Errorf("write metadata: %w", err)
 	}
+	if s.keys != nil {
+		s.dropKeys()
+	}
 	s.actionKeys = s.actionKeys[stale:]
 	for _, c := range batch {
 		s.saved.Store(c.index)
@@ -118,6 +129,20 @@ func (s *Store) persist(batch []*Checkpoint, extra []KV) error {
 		}
 		c.queues.Forget()
 	}
+	return nil
+}
+
+// persistKeys writes the newest capture of the key index.
+func (s *Store) persistKeys(batch []*Checkpoint, changes map[string][]KV) error {
+	if s.keys == nil || len(batch) == 0 || batch[len(batch)-1].keys == nil {
+		return nil
+	}
+	s.keysFrom = s.commit.MinOffset()
+	state, err := batch[len(batch)-1].keys.Flush(s.keysFrom)
+	if err != nil {
+		return err
+	}
+	changes[bucketIndex] = []KV{{Key: []byte(keyStateKey), Value: state}}
 	return nil
 }
 

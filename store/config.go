@@ -31,6 +31,8 @@ type Config struct {
 	FlushInterval time.Duration
 	// Logger may be nil.
 	Logger hclog.Logger
+	// KeyIndex keeps an index of messages by unique id and keys, for QueryKey.
+	KeyIndex bool
 	// Machine is the metadata half of the replicated state. Nil means that the
 	// log holds no commands.
 	Machine Machine
@@ -48,9 +50,10 @@ type Config struct {
 	// a memory disk give (*MemKV).Open, since bbolt maps a real file.
 	OpenKV func(path string) (KVFile, error)
 
-	// Of tests: bounds of the consume queues, so small that they are met.
-	tailBytes int64
-	openFiles int
+	// Of tests: bounds of the consume queues and of the key index, so small that they are met.
+	tailBytes    int64
+	openFiles    int
+	indexEntries int
 }
 
 // DefaultConfig returns the defaults; Dir is still missing.

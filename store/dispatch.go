@@ -63,6 +63,9 @@ func (s *Store) publish(m message.Stored, phy message.PhyOffset) Result {
 		s.log.Error("a message in the log has no queue", "offset", phy, "error", err)
 		return Result{Phy: phy, Queue: -1}
 	}
+	if s.keys != nil {
+		s.indexMessage(m, phy)
+	}
 	s.arrivals = append(s.arrivals, Arrival{Topic: q.Topic(), QueueID: q.ID(), Offset: off, TagsCode: entry.TagsCode, Message: m})
 	return Result{Phy: phy, Queue: off}
 }

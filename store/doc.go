@@ -4,6 +4,7 @@
 //
 //	<dir>/commitlog/     every byte of every message, see store/commitlog
 //	<dir>/consumequeue/  per queue, where its messages lie, see store/consumequeue
+//	<dir>/index/         by key, where its messages lie, see store/index
 //	<dir>/metadata.db    the last checkpoint (bbolt), see below
 //	<dir>/identity       cluster, group, time of creation
 //	<dir>/lock           held by the process that uses the store
@@ -47,6 +48,7 @@
 //	queues   topic 0x00 u32 queue id  →  u64 first | u64 next | u32 generation
 //	actions  u64 index | u32 position →  what an unusual command did, below
 //	raft     the caller's keys, given back by RaftMeta
+//	index    state of the key index
 //
 // Open reads it, cuts the queue files to what it says, and the caller applies
 // the log from there. The order makes each crash harmless: before the
@@ -76,6 +78,16 @@
 // "rebuilding" in meta makes a crash in between begin all over. The times of
 // delivery of delayed messages are computed again, from the delay levels as they
 // are configured then.
+//
+// # Keys
+//
+// With Config.KeyIndex, Apply also adds each published message to the key index,
+// whatever its topic: a delayed one is found under the topic where it waits and
+// again where it was delivered. The index is derived as the queues are, but
+// nobody waits for it: one that is missing or damaged is built again while the
+// store serves, from the same walk over the log, and QueryKey refuses to answer
+// until it is whole instead of finding too little. An index that was switched
+// off is removed, so that it cannot come back with a gap.
 //
 // # Who calls
 //

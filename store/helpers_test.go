@@ -115,6 +115,9 @@ type rig struct {
 	next     uint64 // index of the next entry appended by send
 	now      int64
 	segment  int64 // its size, 0 = 64 KiB
+
+	keys         bool // with a key index
+	indexEntries int  // in a file of it, 0 = default
 }
 
 func testConfig(disk vfs.FS, kv *MemKV, m Machine) Config {
@@ -138,6 +141,7 @@ func (r *rig) open() {
 	if r.segment != 0 {
 		cfg.SegmentSize = r.segment
 	}
+	cfg.KeyIndex, cfg.indexEntries = r.keys, r.indexEntries
 	cfg.OnArrival = func(a []Arrival) { r.arrivals = append(r.arrivals, a...) }
 	s, err := Open(cfg)
 	require.NoError(r.t, err)

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,6 +24,7 @@ import (
 var (
 	modelTopics = []string{"A", "B", message.TopicSchedule}
 	modelQueues = int32(3)
+	modelWords  = []string{"", "a", "b c", "a c"}
 )
 
 // modelSegment is little more than the largest entry, so that the log has a
@@ -38,7 +40,7 @@ type model struct {
 
 func newModel(t *rapid.T, tb testing.TB) *model {
 	m := &model{results: make(map[uint64][]Result)}
-	m.quiet = &rig{t: tb, disk: vfs.NewMem(), kv: NewMemKV(), next: 1, segment: modelSegment}
+	m.quiet = &rig{t: tb, disk: vfs.NewMem(), kv: NewMemKV(), next: 1, segment: modelSegment, keys: true}
 	m.quiet.open()
 	m.wild = &rig{t: tb, disk: vfs.NewMem(), kv: NewMemKV(), next: 1, segment: modelSegment}
 	m.open(t)
@@ -56,6 +58,7 @@ func (m *model) open(t *rapid.T) {
 	}
 	cfg := testConfig(r.disk, r.kv, r.machine)
 	cfg.SegmentSize = modelSegment
+	cfg.KeyIndex, cfg.indexEntries = true, rapid.IntRange(3, 30).Draw(t, "indexEntries")
 	cfg.tailBytes = rapid.SampledFrom([]int64{64, 256, 1 << 20}).Draw(t, "tailBytes")
 	cfg.openFiles = rapid.IntRange(1, 4).Draw(t, "openFiles")
 	s, err := Open(cfg)
@@ -66,8 +69,18 @@ func (m *model) open(t *rapid.T) {
 func (m *model) body() string { m.sent++; return fmt.Sprint("m", m.sent) }
 
 func (m *model) message(t *rapid.T) []byte {
-	return record(m.quiet.t, rapid.SampledFrom(modelTopics).Draw(t, "topic"), rapid.Int32Range(0, modelQueues-1).Draw(t, "queue"),
-		m.body(), rapid.SampledFrom([]string{"", "TagA", "TagB"}).Draw(t, "tag"), m.quiet.now+10)
+	msg := message.Message{
+		Topic: rapid.SampledFrom(modelTopics).Draw(t, "topic"), QueueID: rapid.Int32Range(0, modelQueues-1).Draw(t, "queue"),
+		Body: []byte(m.body()), StoreTimestamp: m.quiet.now + 10, BornHost: testHost, StoreHost: testHost,
+	}
+	for _, name := range []string{message.PropertyTags, message.PropertyKeys, message.PropertyUniqKey} {
+		if v := rapid.SampledFrom(modelWords).Draw(t, name); v != "" {
+			msg.Properties = message.AppendProperty(msg.Properties, name, v)
+		}
+	}
+	b, err := msg.AppendStored(nil)
+	require.NoError(t, err)
+	return b
 }
 
 func (m *model) entry(t *rapid.T) (data []byte) {
@@ -106,6 +119,13 @@ func (m *model) apply(t *rapid.T, index uint64) {
 func (m *model) compare(t *rapid.T) {
 	require.Equal(t, m.quiet.store.AppliedIndex(), m.wild.store.AppliedIndex())
 	require.Equal(t, m.quiet.state(modelTopics, modelQueues), m.wild.state(modelTopics, modelQueues))
+	m.wild.store.background.Wait() // a rebuild of keys
+	for _, topic := range modelTopics {
+		for _, key := range []string{"a", "c"} {
+			q := KeyQuery{Topic: topic, Key: key, End: math.MaxInt64, Max: rapid.SampledFrom([]int{1, 5, 1000}).Draw(t, "max")}
+			require.Equal(t, m.quiet.query(q), m.wild.query(q))
+		}
+	}
 }
 
 func (m *model) crash(t *rapid.T) {
@@ -126,9 +146,9 @@ func (m *model) crash(t *rapid.T) {
 	}
 }
 
-// damage removes or cuts consume queue files, as a repaired disk might.
+// damage removes or cuts files of consume queues and key index, as a repaired disk might.
 func (m *model) damage(t *rapid.T) {
-	dir := filepath.Join("store", "consumequeue")
+	dir := filepath.Join("store", rapid.SampledFrom([]string{"consumequeue", "index"}).Draw(t, "damaged directory"))
 	names, err := m.wild.disk.ReadDir(dir)
 	require.NoError(t, err)
 	if len(names) == 0 || !rapid.Bool().Draw(t, "damage") {

@@ -35,7 +35,7 @@ func (s *Store) rebuild(damaged []consumequeue.Damage) error {
 	if err := s.kv.Update(map[string][]KV{bucketMeta: {number(keyRebuilding, 1)}}); err != nil {
 		return fmt.Errorf("note the rebuild of consume queues: %w", err)
 	}
-	err := s.walk(func(m message.Stored, _ message.PhyOffset) error {
+	err := s.walk(s.index.Load(), func(m message.Stored, _ message.PhyOffset) error {
 		if p := planOf(plans, m); p != nil {
 			p.seen++
 		}
@@ -53,7 +53,7 @@ func (s *Store) rebuild(damaged []consumequeue.Damage) error {
 	if err := s.resetPlanned(plans); err != nil {
 		return err
 	}
-	err = s.walk(func(m message.Stored, phy message.PhyOffset) error {
+	err = s.walk(s.index.Load(), func(m message.Stored, phy message.PhyOffset) error {
 		p := planOf(plans, m)
 		if p == nil {
 			return nil
@@ -93,10 +93,11 @@ func (s *Store) resetPlanned(plans map[consumequeue.Key]*plan) error {
 	return nil
 }
 
-// walk shows all published messages and deleted topics of the log up to the
-// checkpoint, in the order in which Apply saw them. Commands are not run again:
-// what they did is known, see "Rebuilding" in doc.go.
-func (s *Store) walk(publish func(m message.Stored, phy message.PhyOffset) error, remove func(topic string)) error {
+// walk shows all published messages and deleted topics of the log up to an
+// index that the last checkpoint holds, in the order in which Apply saw them.
+// Commands are not run again: what they did is known, see "Rebuilding" in doc.go.
+// Entries that are cut from the log meanwhile are passed over.
+func (s *Store) walk(to uint64, publish func(m message.Stored, phy message.PhyOffset) error, remove func(topic string)) error {
 	kept := make(map[string][]action)
 	err := s.kv.Each(bucketActions, func(k, v []byte) error {
 		actions, err := decodeActions(v)
@@ -106,8 +107,12 @@ func (s *Store) walk(publish func(m message.Stored, phy message.PhyOffset) error
 	if err != nil {
 		return err
 	}
-	for index := max(s.commit.FirstIndex(), 1); index <= s.index.Load(); index++ {
+	for index := max(s.commit.FirstIndex(), 1); index <= to; index++ {
 		e, dataOff, err := s.commit.Read(index)
+		if s.isCut(index, err) {
+			index = s.commit.FirstIndex() - 1
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", index, err)
 		}

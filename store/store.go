@@ -13,6 +13,7 @@ import (
 
 	"github.com/cometmq/cometmq/store/commitlog"
 	"github.com/cometmq/cometmq/store/consumequeue"
+	"github.com/cometmq/cometmq/store/index"
 )
 
 var (
@@ -37,6 +38,7 @@ const (
 	bucketQueues  = "queues"
 	bucketActions = "actions"
 	bucketRaft    = "raft"
+	bucketIndex   = "index"
 )
 
 // Keys of the meta bucket.
@@ -58,6 +60,7 @@ type Store struct {
 	lock   io.Closer
 	commit *commitlog.Log
 	queues *consumequeue.Set
+	keys   *index.Index // nil when switched off
 	kv     KVFile
 
 	index atomic.Uint64
@@ -72,6 +75,9 @@ type Store struct {
 	arrivals []Arrival
 	actions  []KV // decisions to be kept by the next checkpoint
 
+	background sync.WaitGroup // a rebuild of keys
+	stopping   atomic.Bool
+
 	reads    sync.Pool // *readBuffer
 	damageAt atomic.Int64
 
@@ -79,6 +85,7 @@ type Store struct {
 	persistMu  sync.Mutex
 	closed     bool
 	actionKeys [][]byte // what lies in the actions bucket, oldest first
+	keysFrom   int64    // where the log began at the last checkpoint, for the key index
 	cleaning   cleaning
 
 	// mu is taken inside persistMu.
@@ -166,7 +173,10 @@ func (s *Store) load() error {
 	if err := s.loadQueues(meta[keyRebuilding] != 0); err != nil {
 		return err
 	}
-	return s.loadMachine()
+	if err := s.loadMachine(); err != nil {
+		return err
+	}
+	return s.openKeys()
 }
 
 func (s *Store) loadRaft() error {
@@ -280,7 +290,12 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) release() error {
+	s.stopping.Store(true)
+	s.background.Wait()
 	var errs []error
+	if s.keys != nil {
+		errs = append(errs, s.keys.Close())
+	}
 	if s.queues != nil {
 		errs = append(errs, s.queues.Close())
 	}

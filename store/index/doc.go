@@ -22,8 +22,8 @@
 //
 // # Crash safety
 //
-// The checkpoint of the store keeps what Flush returns: which tables were not yet runs, how many of their entries were in
-// the tail, and whether the index is complete. A run appears by rename after its bytes are durable. After a crash Open
+// The checkpoint of the store keeps what Flush returns: the runs, how many entries of each table that is
+// no run yet were in its tail, and whether the index is complete. A run appears by rename after its bytes are durable. After a crash Open
 // reads the runs, the tails up to the recorded counts, and ignores the rest; the replay of the log after the checkpoint adds
 // it again. Entries that a run had already are then there twice, and Query gives each offset once.
 //

@@ -160,8 +160,11 @@ func (x *Index) load(pending map[uint64]uint64) (next uint64, incomplete bool, e
 
 func (x *Index) loadTail(gen, count uint64) (*table, error) {
 	t := &table{gen: gen}
-	if count == 0 {
+	switch count {
+	case 0:
 		return t, nil
+	case isRun:
+		return nil, fmt.Errorf("%s is missing", x.path(gen, ".run"))
 	}
 	f, err := x.cfg.FS.OpenFile(x.path(gen, ".tail"), os.O_RDWR, 0)
 	if err != nil {
@@ -345,28 +348,38 @@ func (x *Index) Capture() *Capture {
 	return c
 }
 
-// Flush makes what was captured durable and returns the state to record. Any goroutine; after an error it may be called
-// again, or for a later capture instead.
-func (c *Capture) Flush() (state []byte, err error) {
+// Flush makes what was captured durable and returns the state to record. minPhy is the log's first physical offset: once
+// the state is recorded, Drop may remove what lies below. Any goroutine; after an error it may be called again, or for a
+// later capture instead.
+func (c *Capture) Flush(minPhy int64) (state []byte, err error) {
 	x := c.x
 	x.flushMu.Lock()
 	defer x.flushMu.Unlock()
-	x.mu.Lock()
-	retired := x.retired
-	x.retired = nil
-	x.mu.Unlock()
-	for _, t := range retired {
-		x.dropTail(t)
-	}
-
 	state = append(state, 0)
 	if c.complete {
 		state[0] = stateComplete
 	}
-	var files []vfs.File
+	x.mu.Lock()
+	retired := x.retired
+	x.retired = nil
+	for _, r := range x.runs {
+		if r.head.maxPhy >= minPhy {
+			state = appendState(state, r.gen, isRun)
+		}
+	}
+	var parts []part
 	for _, p := range c.parts {
-		state = binary.BigEndian.AppendUint64(state, p.t.gen)
-		state = binary.BigEndian.AppendUint64(state, uint64(p.count))
+		if !p.t.isRun {
+			parts = append(parts, p)
+			state = appendState(state, p.t.gen, uint64(p.count))
+		}
+	}
+	x.mu.Unlock()
+	for _, t := range retired {
+		x.dropTail(t)
+	}
+	var files []vfs.File
+	for _, p := range parts {
 		f, err := x.writeTail(p)
 		if err != nil {
 			return nil, err
@@ -384,12 +397,12 @@ func (c *Capture) Flush() (state []byte, err error) {
 // writeTail appends what the tail lacks; nil if it lacks nothing. flushMu is held.
 func (x *Index) writeTail(p part) (vfs.File, error) {
 	t := p.t
-	x.mu.RLock()
-	entries, isRun := t.entries[:p.count], t.isRun
-	x.mu.RUnlock()
-	if isRun || t.written >= p.count {
+	if t.written >= p.count {
 		return nil, nil
 	}
+	x.mu.RLock()
+	entries := t.entries[:p.count]
+	x.mu.RUnlock()
 	if t.tail == nil {
 		f, err := x.cfg.FS.OpenFile(x.path(t.gen, ".tail"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 		if err != nil {
@@ -412,8 +425,16 @@ func (x *Index) writeTail(p part) (vfs.File, error) {
 	return t.tail, nil
 }
 
-// The state is a byte of flags, then generation and entries of each table that is no run yet.
-const stateComplete = 1
+// The state is a byte of flags, then a generation and a count for each file that Open needs: the entries of a tail, or
+// isRun. A tail may have become a run since.
+const (
+	stateComplete = 1
+	isRun         = 1<<64 - 1
+)
+
+func appendState(state []byte, gen, count uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(state, gen), count)
+}
 
 func decodeState(b []byte) (pending map[uint64]uint64, complete bool, err error) {
 	pending = map[uint64]uint64{}

@@ -59,7 +59,7 @@ func TestModel(t *testing.T) {
 					all = append(all, e)
 					x.Add(e)
 				}
-				s, err := c.Flush()
+				s, err := c.Flush(0)
 				require.NoError(t, err)
 				state, saved = s, n
 			},
@@ -128,11 +128,17 @@ func TestDamageIsReportedAndNeverServed(t *testing.T) {
 	}
 	x.builder.Wait() // else the tail of a table that became a run stays until the next flush
 	x.Completed()
-	state, err := x.Capture().Flush()
+	state, err := x.Capture().Flush(0)
 	require.NoError(t, err)
 	require.NoError(t, x.Close())
 	names, err := disk.ReadDir("index")
 	require.NoError(t, err)
+	for _, name := range names {
+		d := disk.CrashClone(vfs.CrashOptions{})
+		require.NoError(t, d.Remove(filepath.Join("index", name)))
+		_, err := Open(Config{FS: d, Dir: "index", RunEntries: 100}, state)
+		require.ErrorIs(t, err, ErrIncomplete, "without %s", name)
+	}
 	for _, name := range names {
 		for _, at := range []int64{0, 5, 10, 30, 49, 53} {
 			d := disk.CrashClone(vfs.CrashOptions{})

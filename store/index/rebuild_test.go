@@ -46,13 +46,13 @@ func TestRebuildBesideAdd(t *testing.T) {
 	check()
 
 	// Until a checkpoint knows that it was completed, it is not.
-	state, err := x.Capture().Flush()
+	state, err := x.Capture().Flush(0)
 	require.NoError(t, err)
 	require.NoError(t, x.Close())
 	x, err = Open(cfg, state)
 	require.ErrorIs(t, err, ErrIncomplete)
 	x.Completed()
-	state, err = x.Capture().Flush()
+	state, err = x.Capture().Flush(0)
 	require.NoError(t, err)
 	require.NoError(t, x.Close())
 	x, err = Open(cfg, state)
@@ -109,4 +109,27 @@ func BenchmarkQuery(b *testing.B) {
 		require.NoError(b, err)
 	}
 	require.NoError(b, x.Close())
+}
+
+// What Drop removes after a checkpoint, that checkpoint does not ask for.
+func TestDropBelongsToACheckpoint(t *testing.T) {
+	disk := vfs.NewMem()
+	cfg := Config{FS: disk, Dir: "index", RunEntries: 10}
+	x, err := Open(cfg, nil)
+	require.NoError(t, err)
+	x.Completed()
+	for i := range 100 {
+		x.Add(Entry{Hash: 1, Phy: int64(i), Time: 1})
+	}
+	x.builder.Wait()
+	state, err := x.Capture().Flush(35)
+	require.NoError(t, err)
+	require.NoError(t, x.Drop(35))
+	require.NoError(t, x.Close())
+	x, err = Open(cfg, state)
+	require.NoError(t, err)
+	got, err := x.Query(everything(1, 1000))
+	require.NoError(t, err)
+	require.Len(t, got, 70)
+	require.NoError(t, x.Close())
 }

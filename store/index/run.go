@@ -84,6 +84,7 @@ func (r *run) collect(top *newest) error {
 		return err
 	}
 	var buf [searchChunk * entrySize]byte
+	last := int64(-1) // a message may have the key twice
 	for found := 0; end > 0 && found < q.Max; {
 		n := min(end, searchChunk)
 		b := buf[:n*entrySize]
@@ -95,7 +96,8 @@ func (r *run) collect(top *newest) error {
 			if e.Hash != q.Hash || !top.take(e) {
 				return nil
 			}
-			if e.Time >= q.Begin && e.Time <= q.End {
+			if e.Time >= q.Begin && e.Time <= q.End && e.Phy != last {
+				last = e.Phy
 				found++
 			}
 		}
