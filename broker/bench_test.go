@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -16,12 +17,20 @@ import (
 // newAlone runs a group of one with an asynchronous flush.
 func newAlone(tb testing.TB) *Broker {
 	tb.Helper()
+	return newAloneWith(tb, nil)
+}
+
+// newAloneWith is newAlone with settings.
+func newAloneWith(tb testing.TB, settings map[string]string) *Broker {
+	tb.Helper()
 	set, err := NewSettings()
 	require.NoError(tb, err)
-	_, err = set.Load(map[string]string{
+	values := map[string]string{
 		"brokerName": "broker-a", "brokerIP1": "127.0.0.1", "storePathRootDir": tb.TempDir(), "flushDiskType": flushAsync,
 		"mappedFileSizeCommitLog": "268435456", "raftEntriesInFlight": "4",
-	}, "test")
+	}
+	maps.Copy(values, settings)
+	_, err = set.Load(values, "test")
 	require.NoError(tb, err)
 	open := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
