@@ -2,7 +2,6 @@ package broker
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -138,26 +137,5 @@ func TestRegisterPeriodIsClamped(t *testing.T) {
 	for set, want := range map[time.Duration]time.Duration{time.Second: 10 * time.Second, 20 * time.Second: 20 * time.Second, time.Hour: time.Minute} {
 		cfg.RegisterPeriod = set
 		require.Equal(t, want, cfg.registerPeriod())
-	}
-}
-
-// The example file lists every key with its default, and nothing else.
-func TestExampleFileIsTrue(t *testing.T) {
-	set, err := NewSettings()
-	require.NoError(t, err)
-	warnings, err := set.LoadFile(filepath.Join("..", "deploy", "broker.conf.example"))
-	if os.IsNotExist(err) {
-		t.Fatal("deploy/broker.conf.example is missing")
-	}
-	require.NoError(t, err)
-	require.Empty(t, warnings)
-	for _, f := range set.Fields() {
-		switch f.Key {
-		case "storePathRootDir": // the home directory of whoever runs this
-			continue
-		}
-		value, _ := set.Value(f.Key)
-		require.Equal(t, f.Default, value, f.Key)
-		require.NotEqual(t, "default", set.Source(f.Key), "%s is not in the example", f.Key)
 	}
 }
