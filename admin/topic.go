@@ -3,8 +3,11 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strconv"
+	"strings"
 
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
@@ -25,13 +28,14 @@ func (c *Client) Topics(ctx context.Context) ([]string, error) {
 }
 
 // PutTopic creates a topic on one broker, or changes it there. The broker tells
-// the name servers before it answers.
+// the name servers before it answers. Attributes are changes, as in RocketMQ 5:
+// "+key" sets a value, "-key" removes the attribute.
 func (c *Client) PutTopic(ctx context.Context, addr string, t protocol.TopicConfig) error {
 	filter := t.TopicFilterType
 	if filter == "" {
 		filter = "SINGLE_TAG"
 	}
-	req := protocol.NewRequest(protocol.CodeUpdateAndCreateTopic).SetHeader(protocol.Pairs{
+	header := protocol.Pairs{
 		{"topic", t.TopicName},
 		{"defaultTopic", message.TopicAutoCreate},
 		{"readQueueNums", strconv.Itoa(int(t.ReadQueueNums))},
@@ -40,10 +44,25 @@ func (c *Client) PutTopic(ctx context.Context, addr string, t protocol.TopicConf
 		{"topicFilterType", filter},
 		{"topicSysFlag", strconv.Itoa(int(t.TopicSysFlag))},
 		{"order", strconv.FormatBool(t.Order)},
-	})
+	}
+	if len(t.Attributes) > 0 {
+		header = append(header, [2]string{"attributes", attributeText(t.Attributes)})
+	}
+	req := protocol.NewRequest(protocol.CodeUpdateAndCreateTopic).SetHeader(header)
 	_, err := c.call(ctx, addr, "create topic "+t.TopicName, req)
 	c.forget(t.TopicName)
 	return err
+}
+
+func attributeText(changes map[string]string) string {
+	var items []string
+	for _, key := range slices.Sorted(maps.Keys(changes)) {
+		if v := changes[key]; v != "" {
+			key += "=" + v
+		}
+		items = append(items, key)
+	}
+	return strings.Join(items, ",")
 }
 
 // DeleteTopic removes a topic from one broker.

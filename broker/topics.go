@@ -34,6 +34,13 @@ func (b *Broker) handlePutTopic(ctx context.Context, r request) (*protocol.Respo
 	if topic.TopicFilterType == "" {
 		topic.TopicFilterType = protocol.FilterSingleTag
 	}
+	if old, ok := b.meta.Topic(topic.TopicName); ok {
+		topic.Attributes = old.Attributes
+	}
+	var err error
+	if topic.Attributes, err = changeAttributes(topic.Attributes, r.cmd.Str("attributes")); err != nil {
+		return nil, err
+	}
 	if _, err := b.command(ctx, metadata.AppendPutTopic(nil, topic, metadata.Upsert)); err != nil {
 		return nil, err
 	}

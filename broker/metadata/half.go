@@ -16,9 +16,8 @@ import (
 // Bounds of the transaction state, constants for the reason given at the other
 // bounds of this package.
 const (
-	// HalvesMax bounds the half messages that wait for their end, 56 bytes each
-	// (twice that while half of them have ended) and one copy of each group's
-	// name. Beyond it prepares are refused.
+	// HalvesMax bounds the half messages that wait for their end, about 100 bytes
+	// each and one copy of each group's name. Beyond it prepares are refused.
 	HalvesMax = 1_000_000
 	// endedKept is how many committed and rolled back transactions are
 	// remembered, so that a repeated end gets the answer of the first.

@@ -200,6 +200,7 @@ func topicListCommand(o *options) *cobra.Command {
 
 func updateTopicCommand(o *options) *cobra.Command {
 	var cluster, broker, order, unit, unitSub string
+	var attributes []string
 	cfg := protocol.TopicConfig{}
 	cmd := &cobra.Command{Use: "updateTopic", Short: "Create or change a topic (RocketMQ)", Args: cobra.NoArgs}
 	f := cmd.Flags()
@@ -209,6 +210,7 @@ func updateTopicCommand(o *options) *cobra.Command {
 	f.Int32VarP(&cfg.ReadQueueNums, "readQueueNums", "r", 8, "number of queues to read")
 	f.Int32VarP(&cfg.WriteQueueNums, "writeQueueNums", "w", 8, "number of queues to write")
 	f.Int32VarP(&cfg.Perm, "perm", "p", 6, "2 write, 4 read, 6 both")
+	f.StringSliceVarP(&attributes, "attributes", "a", nil, "+key=value sets an attribute, -key removes it; as in RocketMQ 5")
 	f.StringVarP(&order, "order", "o", "false", "true: messages are ordered over the whole topic")
 	f.StringVarP(&unit, "unit", "u", "false", "unit flag")
 	f.StringVarP(&unitSub, "hasUnitSub", "s", "false", "unit subscription flag")
@@ -218,6 +220,11 @@ func updateTopicCommand(o *options) *cobra.Command {
 			return errors.New("give -b BROKER or -c CLUSTER")
 		}
 		cfg.Order = order == "true"
+		cfg.Attributes = map[string]string{}
+		for _, a := range attributes {
+			key, value, _ := strings.Cut(a, "=")
+			cfg.Attributes[key] = value
+		}
 		if unit == "true" {
 			cfg.TopicSysFlag |= 1
 		}

@@ -75,7 +75,7 @@ func TestProducerDeduplicationAcrossFailover(t *testing.T) {
 						mu.Unlock()
 						break
 					}
-					time.Sleep(20 * time.Millisecond)
+					time.Sleep(20 * time.Millisecond) // an application's pause before it tries again
 				}
 			}
 		})
