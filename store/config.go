@@ -46,6 +46,13 @@ type Config struct {
 	// OnFailure hears once of a failure after which the commit log takes no more
 	// writes; the process should end.
 	OnFailure func(error)
+	// OnDamage hears once, on a goroutine of its own, when committed bytes of the
+	// log turn out to be damaged; the error is an *InDoubtError. The process should
+	// end: it must neither serve this log nor vote with it.
+	OnDamage func(error)
+	// ScrubRate is how many bytes of sealed segments are read and checked per
+	// second in the background. 0: none.
+	ScrubRate int64
 	// OpenKV opens the metadata file. Default: bbolt at Dir/metadata.db. Tests on
 	// a memory disk give (*MemKV).Open, since bbolt maps a real file.
 	OpenKV func(path string) (KVFile, error)
@@ -54,6 +61,7 @@ type Config struct {
 	tailBytes    int64
 	openFiles    int
 	indexEntries int
+	scrubEvery   time.Duration
 }
 
 // DefaultConfig returns the defaults; Dir is still missing.
@@ -91,6 +99,9 @@ func (c Config) withDefaults() Config {
 	if c.OnFailure == nil {
 		c.OnFailure = func(error) {}
 	}
+	if c.scrubEvery == 0 {
+		c.scrubEvery = scrubEvery
+	}
 	if c.OpenKV == nil {
 		c.OpenKV = openBolt
 	}
@@ -105,6 +116,9 @@ func (c Config) Validate() error {
 	}
 	if c.SegmentSize < 0 {
 		errs = append(errs, fmt.Errorf("store: SegmentSize is %d; give a positive number of bytes", c.SegmentSize))
+	}
+	if c.ScrubRate < 0 {
+		errs = append(errs, fmt.Errorf("store: ScrubRate is %d; give bytes per second, or 0 for none", c.ScrubRate))
 	}
 	if c.FlushInterval < 0 {
 		errs = append(errs, fmt.Errorf("store: FlushInterval is %v; give a positive duration", c.FlushInterval))

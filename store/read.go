@@ -288,7 +288,13 @@ func (r *reading) fetch(group []pick) {
 	from, last := group[0].Phy, group[len(group)-1]
 	span := int64(last.Phy-from) + int64(last.Size)
 	if span > r.s.commit.MaxOffset()-int64(from) {
-		r.damaged(group[0], "its queue entry points beyond the end of the log")
+		// Only one of them is wrong; those before it are delivered.
+		for _, p := range group[:len(group)-1] {
+			if r.fetch([]pick{p}); r.res.Err != nil {
+				return
+			}
+		}
+		r.damaged(last, "its queue entry points beyond the end of the log")
 		return
 	}
 	if r.req.Match == nil && len(group) == 1 {
@@ -359,7 +365,9 @@ func (r *reading) readFailed(group []pick, err error) {
 }
 
 func (r *reading) damaged(p pick, reason string) {
-	r.stop(p.off, &DamageError{Topic: r.req.Topic, QueueID: r.req.QueueID, Offset: p.off, Phy: p.Phy, Reason: reason})
+	err := &DamageError{Topic: r.req.Topic, QueueID: r.req.QueueID, Offset: p.off, Phy: p.Phy, Reason: reason}
+	r.s.suspect(err, p.Entry)
+	r.stop(p.off, err)
 }
 
 // stop ends the reading before a message; the client asks for it again, and may

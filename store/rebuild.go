@@ -23,8 +23,8 @@ type plan struct {
 
 // rebuild makes the given queues again from the log up to the checkpoint. It
 // walks the log twice: how many messages of a queue the log still holds tells
-// which offset the first of them has.
-func (s *Store) rebuild(damaged []consumequeue.Damage) error {
+// which offset the first of them has. suspects are notes to take back.
+func (s *Store) rebuild(damaged []consumequeue.Damage, suspects []KV) error {
 	began := time.Now()
 	plans := make(map[consumequeue.Key]*plan, len(damaged))
 	for _, d := range damaged {
@@ -70,6 +70,11 @@ func (s *Store) rebuild(damaged []consumequeue.Damage) error {
 	c := &Checkpoint{store: s, index: s.index.Load(), term: s.term.Load(), time: s.time.Load(), queues: s.queues.Capture()}
 	if err := s.persist([]*Checkpoint{c}, nil); err != nil {
 		return fmt.Errorf("keep rebuilt consume queues: %w", err)
+	}
+	if len(suspects) > 0 {
+		if err := s.kv.Update(map[string][]KV{bucketSuspect: suspects}); err != nil {
+			return fmt.Errorf("keep rebuilt consume queues: %w", err)
+		}
 	}
 	s.log.Info("rebuilt consume queues", "queues", len(plans), "took", time.Since(began))
 	return nil

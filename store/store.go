@@ -1,13 +1,17 @@
 package store
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -39,6 +43,7 @@ const (
 	bucketActions = "actions"
 	bucketRaft    = "raft"
 	bucketIndex   = "index"
+	bucketSuspect = "suspect"
 )
 
 // Keys of the meta bucket.
@@ -65,7 +70,7 @@ type Store struct {
 
 	index atomic.Uint64
 	term  atomic.Uint64
-	time  atomic.Int64
+	time  atomic.Int64 // the group's, unix ms
 	// saved is the index of the last checkpoint that is on disk: what a start
 	// applies again comes after it.
 	saved atomic.Uint64
@@ -75,11 +80,15 @@ type Store struct {
 	arrivals []Arrival
 	actions  []KV // decisions to be kept by the next checkpoint
 
-	background sync.WaitGroup // a rebuild of keys
+	background sync.WaitGroup // a rebuild of keys, the scrubber
 	stopping   atomic.Bool
 
 	reads    sync.Pool // *readBuffer
 	damageAt atomic.Int64
+	health   health
+
+	scrubEvery time.Duration
+	stop       context.CancelFunc // ends the scrubber
 
 	// persistMu lets one checkpoint be written at a time, and Close wait for it.
 	persistMu  sync.Mutex
@@ -106,7 +115,11 @@ func Open(cfg Config) (_ *Store, err error) {
 		log:   cfg.Logger,
 		reads: sync.Pool{New: func() any { return new(readBuffer) }},
 		raft:  make(map[string][]byte),
+
+		scrubEvery: cfg.scrubEvery,
+		stop:       func() {},
 	}
+	s.health.scrub.At = -1
 	s.ctx.store = s
 	defer func() {
 		if err != nil {
@@ -122,6 +135,9 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err := checkIdentity(cfg); err != nil {
 		return nil, err
 	}
+	if err := checkDoubt(cfg); err != nil {
+		return nil, err
+	}
 	if s.commit, err = commitlog.Open(commitlog.Config{
 		FS:            cfg.FS,
 		Dir:           filepath.Join(cfg.Dir, "commitlog"),
@@ -130,8 +146,9 @@ func Open(cfg Config) (_ *Store, err error) {
 		FlushInterval: cfg.FlushInterval,
 		Logger:        cfg.Logger.Named("commitlog"),
 		OnFailure:     cfg.OnFailure,
+		OnCorrupt:     func(bad *commitlog.CorruptError) { s.corrupt(bad, "read") },
 	}); err != nil {
-		return nil, err
+		return nil, s.damagedAtOpen(err)
 	}
 	if s.kv, err = cfg.OpenKV(filepath.Join(cfg.Dir, "metadata.db")); err != nil {
 		return nil, err
@@ -139,22 +156,20 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err := s.load(); err != nil {
 		return nil, err
 	}
+	if cfg.ScrubRate > 0 {
+		var ctx context.Context
+		ctx, s.stop = context.WithCancel(context.Background())
+		s.background.Go(func() { s.scrubber(ctx) })
+	}
 	s.log.Info("store opened", "dir", cfg.Dir, "applied-index", s.AppliedIndex(), "last-index", s.commit.LastIndex())
 	return s, nil
 }
 
 // load brings queues and machine to the last checkpoint.
 func (s *Store) load() error {
-	meta := make(map[string]uint64)
-	err := s.kv.Each(bucketMeta, func(k, v []byte) error {
-		if len(v) != 8 {
-			return fmt.Errorf("metadata key %q has %d bytes instead of 8", k, len(v))
-		}
-		meta[string(k)] = binary.BigEndian.Uint64(v)
-		return nil
-	})
+	meta, err := readMeta(s.kv)
 	if err != nil {
-		return fmt.Errorf("read metadata: %w", err)
+		return err
 	}
 	if f := meta[keyFormat]; f > formatVersion {
 		return fmt.Errorf("metadata has format %d, this version reads up to %d; use the newer version", f, formatVersion)
@@ -177,6 +192,22 @@ func (s *Store) load() error {
 		return err
 	}
 	return s.openKeys()
+}
+
+// readMeta reads the numbers of a checkpoint.
+func readMeta(kv KVFile) (map[string]uint64, error) {
+	meta := make(map[string]uint64)
+	err := kv.Each(bucketMeta, func(k, v []byte) error {
+		if len(v) != 8 {
+			return fmt.Errorf("metadata key %q has %d bytes instead of 8", k, len(v))
+		}
+		meta[string(k)] = binary.BigEndian.Uint64(v)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read metadata: %w", err)
+	}
+	return meta, nil
 }
 
 func (s *Store) loadRaft() error {
@@ -226,10 +257,30 @@ func (s *Store) loadQueues(all bool) error {
 			damaged = append(damaged, consumequeue.Damage{State: st, Reason: "an earlier rebuild did not finish"})
 		}
 	}
-	if len(damaged) == 0 {
-		return nil
+	suspects, err := s.loadSuspects(states, &damaged)
+	if err != nil || len(damaged) == 0 {
+		return err
 	}
-	return s.rebuild(damaged)
+	return s.rebuild(damaged, suspects)
+}
+
+// loadSuspects adds the queues in which a reader found an entry that does not fit
+// the log; forget takes the notes about them back.
+func (s *Store) loadSuspects(states []consumequeue.State, damaged *[]consumequeue.Damage) (forget []KV, err error) {
+	err = s.kv.Each(bucketSuspect, func(k, _ []byte) error {
+		forget = append(forget, KV{Key: slices.Clone(k)})
+		for _, st := range states {
+			same := func(d consumequeue.Damage) bool { return d.State == st }
+			if bytes.Equal(k, stateKey(st.Topic, st.QueueID)) && !slices.ContainsFunc(*damaged, same) {
+				*damaged = append(*damaged, consumequeue.Damage{State: st, Reason: "an entry did not fit the commit log"})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read which queues are suspect: %w", err)
+	}
+	return forget, nil
 }
 
 func (s *Store) loadMachine() error {
@@ -291,6 +342,7 @@ func (s *Store) Close() error {
 
 func (s *Store) release() error {
 	s.stopping.Store(true)
+	s.stop()
 	s.background.Wait()
 	var errs []error
 	if s.keys != nil {

@@ -60,6 +60,11 @@ type Config struct {
 	// then end. It runs on a goroutine of the log or of a caller, so it must
 	// not call Close itself or wait for somebody who does.
 	OnFailure func(error)
+	// OnCorrupt is told whenever a read finds committed bytes that are not what
+	// was written, or cannot be read: the log must not be trusted any more. It is
+	// called without locks, perhaps often and from several goroutines, before the
+	// read returns the same error.
+	OnCorrupt func(*CorruptError)
 	// Base and FirstIndex say where a log begins whose directory is empty:
 	// the physical offset of its first segment, and the index of its first
 	// entry (0 = whatever is appended first). They are ignored for a log that

@@ -34,7 +34,11 @@ type CorruptError struct {
 	File   string // path
 	Offset int64  // physical offset at which the damage was noticed
 	Reason string
+	Err    error // of the disk, if the bytes could not be read
 }
+
+// Unwrap returns what the disk said, if anything.
+func (e *CorruptError) Unwrap() error { return e.Err }
 
 // Error names the place and the way out.
 func (e *CorruptError) Error() string {

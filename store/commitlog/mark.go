@@ -105,6 +105,20 @@ func (l *Log) readMark() (*mark, error) {
 	return &m, nil
 }
 
+// VouchedFor is the index of the last entry that the mark of a closed log says is
+// durable; 0 without a usable mark.
+func VouchedFor(cfg Config) uint64 {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return 0
+	}
+	m, err := (&Log{cfg: cfg, log: cfg.Logger}).readMark()
+	if err != nil || m == nil {
+		return 0
+	}
+	return m.index
+}
+
 // storeMarkLocked makes m the mark on disk. Caller holds l.upkeep.
 func (l *Log) storeMarkLocked(m mark) error {
 	if err := vfs.WriteFileAtomic(l.cfg.FS, filepath.Join(l.cfg.Dir, markName), m.encode()); err != nil {

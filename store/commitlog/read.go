@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"sort"
@@ -29,6 +30,20 @@ func (l *Log) begin() error {
 // ones. Reading in order costs no search. Outside of the log: ErrNotFound; not
 // what was written: *CorruptError.
 func (l *Log) Read(index uint64) (e Entry, dataOff int64, err error) {
+	e, dataOff, err = l.read(index, true)
+	return e, dataOff, l.tell(err)
+}
+
+// tell passes on what a read found and lets the owner know of damage.
+func (l *Log) tell(err error) error {
+	var bad *CorruptError
+	if err != nil && l.cfg.OnCorrupt != nil && errors.As(err, &bad) {
+		l.cfg.OnCorrupt(bad)
+	}
+	return err
+}
+
+func (l *Log) read(index uint64, cached bool) (e Entry, dataOff int64, err error) {
 	if err := l.begin(); err != nil {
 		return Entry{}, 0, err
 	}
@@ -37,7 +52,7 @@ func (l *Log) Read(index uint64) (e Entry, dataOff int64, err error) {
 	c, ok := l.cache.get(index)
 	v := l.st
 	l.state.RUnlock()
-	if ok {
+	if ok && cached {
 		return c.entry, c.dataOff, nil
 	}
 	p, off, err := l.find(v, index)
@@ -85,6 +100,11 @@ func (l *Log) find(v state, index uint64) (*part, int64, error) {
 // limit is where the entries of p end at the latest.
 func limit(v state, p *part) int64 { return min(v.end, p.file.End()) }
 
+// unreadable is damage too: a sector that the disk cannot read is not there.
+func unreadable(p *part, off int64, err error) error {
+	return &CorruptError{File: p.file.Path(), Offset: off, Reason: "it cannot be read: " + err.Error(), Err: err}
+}
+
 func corrupt(p *part, off int64, reason string) error {
 	return &CorruptError{File: p.file.Path(), Offset: off, Reason: reason}
 }
@@ -104,7 +124,7 @@ func (l *Log) walk(v state, p *part, from waypoint, wanted func(index uint64, of
 			start = off
 			buf = (*bp)[:min(int64(len(*bp)), end-off)]
 			if err := p.file.ReadAt(buf, off); err != nil {
-				return 0, header{}, err
+				return 0, header{}, unreadable(p, off, err)
 			}
 		}
 		h, reason := parseHeader(buf[off-start:], end-off)
@@ -131,7 +151,7 @@ func (l *Log) readEntry(v state, p *part, off int64, index uint64) (Entry, int64
 	}
 	buf := (*bp)[:min(readAhead, room)]
 	if err := p.file.ReadAt(buf, off); err != nil {
-		return Entry{}, 0, err
+		return Entry{}, 0, unreadable(p, off, err)
 	}
 	h, reason := parseHeader(buf, room)
 	if reason == "" && h.index != index {
@@ -144,7 +164,7 @@ func (l *Log) readEntry(v state, p *part, off int64, index uint64) (Entry, int64
 	rest := make([]byte, h.length-headerSize)
 	if n := copy(rest, buf[headerSize:]); n < len(rest) {
 		if err := p.file.ReadAt(rest[n:], off+headerSize+int64(n)); err != nil {
-			return Entry{}, 0, err
+			return Entry{}, 0, unreadable(p, off, err)
 		}
 	}
 	if crc32.Update(headerSum(buf), castagnoli, rest) != h.sum {
@@ -161,6 +181,11 @@ func (l *Log) readEntry(v state, p *part, off int64, index uint64) (Entry, int64
 // outside of the log, and those between the last entry of a segment and the
 // segment's end, are ErrNotFound.
 func (l *Log) EntryAt(off int64) (index uint64, entryOff int64, entryLen int, err error) {
+	index, entryOff, entryLen, err = l.entryAt(off)
+	return index, entryOff, entryLen, l.tell(err)
+}
+
+func (l *Log) entryAt(off int64) (index uint64, entryOff int64, entryLen int, err error) {
 	if err := l.begin(); err != nil {
 		return 0, 0, 0, err
 	}

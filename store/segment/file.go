@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"sync/atomic"
 
@@ -46,6 +47,16 @@ func newFile(f vfs.File, base, size int64) *File {
 	s := &File{file: f, base: base, size: size}
 	s.refs.Store(1)
 	return s
+}
+
+// OpenFile opens one file for reading as the segment at base, whatever its name.
+// Release closes it.
+func OpenFile(fsys vfs.FS, path string, base, size int64) (*File, error) {
+	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open segment: %w", err)
+	}
+	return newFile(f, base, size), nil
 }
 
 // Base is the position of the first byte.
