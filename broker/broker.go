@@ -38,6 +38,9 @@ var (
 	ErrOtherStore = store.ErrIdentity
 )
 
+// LogInDoubtError says that the store's log is damaged; the member must not run.
+type LogInDoubtError = store.InDoubtError
+
 // Options are what a broker needs besides its settings.
 type Options struct {
 	// Settings holds the validated configuration. Required.
@@ -275,6 +278,7 @@ func (b *Broker) openStore(cfg *Config) error {
 		FS: b.fs, Dir: cfg.StoreRoot, Cluster: cfg.ClusterName, Group: cfg.group(), OpenKV: b.opts.OpenKV,
 		SegmentSize: cfg.SegmentSize, Sync: sync, FlushInterval: cfg.FlushInterval, Logger: b.opts.Logger.Named("store"),
 		Machine: b.meta, DelayTime: b.levels.Millis, OnArrival: b.arrived, OnFailure: b.opts.Exit,
+		OnDamage: b.opts.Exit, ScrubRate: int64(cfg.ScrubRate),
 	})
 	if err != nil {
 		return err

@@ -25,12 +25,16 @@ type RetentionConfig struct {
 	CleanForciblyRatio int  `cfg:"diskSpaceCleanForciblyRatio" live:"true" min:"10" max:"100"`
 	// CleanInterval is the time between two looks for old files.
 	CleanInterval time.Duration `cfg:"cleanResourceInterval" unit:"ms" min:"100" max:"3600000"`
+	// ScrubRate is how many bytes of old files are read and checked per second,
+	// once a day, so that damage is found while other members have the bytes.
+	// 0 switches it off.
+	ScrubRate int `cfg:"storeScrubRate" min:"0" max:"1073741824"`
 }
 
 func defaultRetention() RetentionConfig {
 	return RetentionConfig{
 		ReservedHours: 72, DeleteWhen: "04", MaxUsedRatio: 75,
-		CleanForcibly: true, CleanForciblyRatio: 85, CleanInterval: 10 * time.Second,
+		CleanForcibly: true, CleanForciblyRatio: 85, CleanInterval: 10 * time.Second, ScrubRate: 8 << 20,
 	}
 }
 

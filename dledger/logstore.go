@@ -45,15 +45,21 @@ func (s *logStore) FirstIndex() (uint64, error) { return s.log.FirstIndex(), nil
 // LastIndex returns the last index in the log, 0 when it is empty.
 func (s *logStore) LastIndex() (uint64, error) { return s.log.LastIndex(), nil }
 
-// GetLog reads one entry. Raft compares the error with ErrLogNotFound by ==.
-// The slices handed out are shared with the log's cache; raft only reads them.
+// GetLog reads one entry. Damage ends the process. Raft compares the error with
+// ErrLogNotFound by ==. The slices handed out are shared with the log's cache; raft only reads them.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	e, _, err := s.log.Read(index)
 	if errors.Is(err, commitlog.ErrNotFound) {
 		return raft.ErrLogNotFound
 	}
 	if err != nil {
-		return fmt.Errorf("read entry %d of the commit log: %w", index, err)
+		err = fmt.Errorf("read entry %d of the commit log: %w", index, err)
+		var bad *commitlog.CorruptError
+		if errors.As(err, &bad) {
+			// Raft would panic, or leave a follower behind for ever.
+			s.fatal(fmt.Errorf("dledger: %w; a damaged log must not vote: this process must end", err))
+		}
+		return err
 	}
 	*l = raft.Log{
 		Index:      e.Index,

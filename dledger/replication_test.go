@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,7 +15,9 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/stretchr/testify/require"
 
+	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/store"
+	"github.com/cometmq/cometmq/store/commitlog"
 )
 
 func TestMembersReplicateAndReplay(t *testing.T) {
@@ -385,6 +388,29 @@ func TestLogStoreDeletesTheConflictingEndOnly(t *testing.T) {
 	// An append that fails now leaves raft with a wrong last index.
 	require.Error(t, logs.StoreLog(&raft.Log{Index: last + 9, Term: term, Data: command(1)}))
 	require.ErrorContains(t, fatal, "conflicting entries")
+}
+
+// A member that meets damage in its log must not go on voting with it.
+func TestDamageEndsTheMember(t *testing.T) {
+	disk := vfs.NewMem()
+	log, err := commitlog.Open(commitlog.Config{FS: disk, Dir: "log", SegmentSize: 4096, Sync: true, CacheEntries: 1})
+	require.NoError(t, err)
+	defer log.Close()
+	var fatal error
+	logs := &logStore{log: log, applied: log.LastIndex, watch: &watch{}, fatal: func(err error) { fatal = err }, logger: hclog.NewNullLogger()}
+	for i := uint64(1); i <= 3; i++ {
+		require.NoError(t, logs.StoreLog(&raft.Log{Index: i, Term: 1, Type: raft.LogCommand, Data: command(i)}))
+	}
+	f, err := disk.OpenFile("log/00000000000000000000", os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{0xff}, 20)
+	require.NoError(t, err)
+	require.NoError(t, logs.GetLog(2, &raft.Log{}))
+	require.NoError(t, fatal)
+	require.Error(t, logs.GetLog(1, &raft.Log{}))
+	var bad *commitlog.CorruptError
+	require.ErrorAs(t, fatal, &bad)
+	require.ErrorContains(t, fatal, "must not vote")
 }
 
 func lastTerm(t *testing.T, s *logStore) uint64 {

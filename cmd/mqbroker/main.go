@@ -32,6 +32,7 @@ const (
 	exitUnknownSelf = 5
 	exitOtherStore  = 6
 	exitDisk        = 7
+	exitLogInDoubt  = 8
 )
 
 func main() {
@@ -70,6 +71,10 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	b, err := broker.New(broker.Options{Settings: set, Logger: log, Exit: func(err error) {
 		// Nothing of the shutdown may run: the disk is not to be trusted.
 		fmt.Fprintln(stderr, "mqbroker:", err)
+		var doubt *broker.LogInDoubtError
+		if errors.As(err, &doubt) {
+			os.Exit(exitLogInDoubt)
+		}
 		os.Exit(exitDisk)
 	}})
 	if err != nil {
@@ -193,7 +198,10 @@ func fail(w io.Writer, err error) int {
 	_, _ = fmt.Fprintln(w, "mqbroker:", err)
 	var locked *vfs.LockedError
 	var bad configError
+	var doubt *broker.LogInDoubtError
 	switch {
+	case errors.As(err, &doubt):
+		return exitLogInDoubt
 	case errors.Is(err, broker.ErrUnknownSelf):
 		return exitUnknownSelf
 	case errors.Is(err, broker.ErrPortInUse):

@@ -203,3 +203,15 @@ func TestJavaPropertiesAreSettings(t *testing.T) {
 	require.Contains(t, out.String(), "diskSpaceWarningLevelRatio=88\n")
 	require.Equal(t, exitBadConfig, run(t.Context(), []string{"-Drocketmq.broker.diskSpaceWarningLevelRatio=95"}, env, &out, &stderr))
 }
+
+// A store that was found damaged stays out of service over a restart.
+func TestLogInDoubtIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	report := `{"version":1,"findings":[{"file":"commitlog/00000000000000000000","offset":77,"reason":"checksum does not match"}]}`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "damage.json"), []byte(report), 0o644))
+	var out, stderr bytes.Buffer
+	args := []string{"--set", "storePathRootDir=" + dir, "--set", fmt.Sprintf("listenPort=%d", freePort(t)), "--set", "brokerIP1=127.0.0.1"}
+	require.Equal(t, exitLogInDoubt, run(t.Context(), args, noEnv, &out, &stderr))
+	require.Contains(t, stderr.String(), "is in doubt: commitlog/00000000000000000000 at physical offset 77: checksum does not match; this member neither serves nor votes")
+}
