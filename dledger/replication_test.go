@@ -403,7 +403,7 @@ func TestDamageEndsTheMember(t *testing.T) {
 	}
 	f, err := disk.OpenFile("log/00000000000000000000", os.O_RDWR, 0)
 	require.NoError(t, err)
-	_, err = f.WriteAt([]byte{0xff}, 20)
+	_, err = f.WriteAt([]byte{0xff}, 44)
 	require.NoError(t, err)
 	require.NoError(t, logs.GetLog(2, &raft.Log{}))
 	require.NoError(t, fatal)
