@@ -8,8 +8,8 @@
 //	DIR/logs/*.log         what they print
 //
 // Ports follow from the base port P: name server P; member i listens for
-// clients at P+1035+10·i and for Raft 30000 above that (5 above it where 30000
-// does not fit). With P = 9876 that gives 9876, 10911, 40911, 10921, 40921, ….
+// clients at P+1035+10·i and for Raft 5 above that. With P = 9876 that gives
+// 9876, 10911, 10916, 10921, 10926, ….
 //
 // Invariants:
 //

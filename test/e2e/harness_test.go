@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -85,30 +86,31 @@ func command(name string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// freeBasePort finds a base port P such that P and every port that a local cluster derives from it is free.
+// handedOut are base ports given to tests of this run that may not have bound them yet.
+var handedOut sync.Map
+
+// freeBasePort finds a base port P such that P and every port that a local cluster derives from it is free. All of them lie
+// below the range from which the kernel serves outgoing connections.
 func freeBasePort() (int, error) {
-	for try := 0; try < 100; try++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
+	for range 200 {
+		p := 10000 + rand.IntN(20000)/100*100
+		if _, taken := handedOut.LoadOrStore(p, true); taken || !allFree(p, p+1033, p+1035, p+1040, p+1043, p+1045, p+1050, p+1053, p+1055, p+1060) {
+			continue
 		}
-		p := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if p < 10000 || p > 30000 {
-			p = 10000 + p%20000
-		}
-		ok := true
-		for _, d := range []int{0, 1033, 1035, 1043, 1045, 1053, 1055} {
-			if c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", p+d), time.Second); err == nil {
-				c.Close()
-				ok = false
-			}
-		}
-		if ok {
-			return p, nil
-		}
+		return p, nil
 	}
-	return 0, fmt.Errorf("no free port range in 100 tries")
+	return 0, fmt.Errorf("no free port range in 200 tries")
+}
+
+func allFree(ports ...int) bool {
+	for _, p := range ports {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
 }
 
 func up(dir string, args ...string) (*cluster, error) {
