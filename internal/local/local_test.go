@@ -132,7 +132,7 @@ func TestSettingsOfTheOwnerAreKept(t *testing.T) {
 	values, err := config.ParseText(first)
 	require.NoError(t, err)
 	require.Equal(t, "n1", values["dLegerSelfId"])
-	require.Equal(t, "n0-127.0.0.1:51035;n1-127.0.0.1:51045;n2-127.0.0.1:51055", values["dLegerPeers"])
+	require.Equal(t, "n0-127.0.0.1:21040;n1-127.0.0.1:21050;n2-127.0.0.1:21060", values["dLegerPeers"])
 	require.Equal(t, "SYNC_FLUSH", values["flushDiskType"])
 
 	require.NoError(t, os.WriteFile(file, append(first, "maxMessageSize=1024\n"...), 0o644))
