@@ -57,7 +57,25 @@ func TestModel(t *testing.T) {
 				r.cfg.FS, r.log, r.acked, r.low = disk, l, got, len(got)
 				term++
 			},
-			"": func(t *rapid.T) { requireEntries(t, r.log, r.acked) },
+			"": func(t *rapid.T) {
+				requireEntries(t, r.log, r.acked)
+				requireSound(t, withFS(cfg, disk.CrashClone(vfs.CrashOptions{})), r)
+			},
 		})
 	})
+}
+
+// requireSound inspects what a crash would leave: whatever it is, it is no damage.
+func requireSound(t require.TestingT, cfg Config, r *rig) {
+	seen := 0
+	report, err := Inspect(cfg, Inspection{Visit: func(e Entry, off int64) error {
+		if len(r.acked) > 0 && e.Index >= r.acked[0].Index {
+			requireSame(t, r.acked[e.Index-r.acked[0].Index], e)
+			seen++
+		}
+		return nil
+	}})
+	require.NoError(t, err)
+	require.False(t, report.Damaged(), "%v", report.Problems)
+	require.GreaterOrEqual(t, seen, r.low)
 }
