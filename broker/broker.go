@@ -277,7 +277,7 @@ func (b *Broker) openStore(cfg *Config) error {
 	b.store, err = store.Open(store.Config{
 		FS: b.fs, Dir: cfg.StoreRoot, Cluster: cfg.ClusterName, Group: cfg.group(), OpenKV: b.opts.OpenKV,
 		SegmentSize: cfg.SegmentSize, Sync: sync, FlushInterval: cfg.FlushInterval, Logger: b.opts.Logger.Named("store"),
-		Machine: b.meta, DelayTime: b.levels.Millis, OnArrival: b.arrived, OnFailure: b.opts.Exit,
+		KeyIndex: cfg.MessageIndex, Machine: b.meta, DelayTime: b.levels.Millis, OnArrival: b.arrived, OnFailure: b.opts.Exit,
 		OnDamage: b.opts.Exit, ScrubRate: int64(cfg.ScrubRate),
 	})
 	if err != nil {

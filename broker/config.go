@@ -116,6 +116,10 @@ type Config struct {
 	// once as if nothing had arrived.
 	HeldPullsMax int `cfg:"heldPullsMax" live:"true" min:"1"`
 
+	// MessageIndex keeps an index of messages by unique id and keys, for queries
+	// by them. Switched off it is removed, switched on it is built from the log.
+	MessageIndex bool `cfg:"messageIndexEnable"`
+
 	// PropertyFilter lets consumers choose messages by SQL92 over properties; off,
 	// such subscriptions are refused. FilterRetry applies a group's expressions
 	// to its retried messages too.
@@ -210,6 +214,7 @@ func DefaultConfig() Config {
 		TransferBytes:          256 << 10,
 		TransferCount:          32,
 		ReadQueueMax:           10_000,
+		MessageIndex:           true,
 		DelayLevels:            delay.DefaultLevels,
 		OffsetFlushInterval:    200 * time.Millisecond,
 		ForwardWait:            3 * time.Second,
@@ -260,6 +265,7 @@ var inertKeys = map[string][]string{
 		"brokerFastFailureEnable", "osPageCacheBusyTimeOutMills", "serverWorkerThreads", "serverSelectorThreads",
 		"serverCallbackExecutorThreads", "serverOnewaySemaphoreValue", "serverAsyncSemaphoreValue", "useEpollNativeSelector",
 		"serverSocketSndBufSize", "serverSocketRcvBufSize", "serverPooledByteBufAllocatorEnable"},
+	"the key index grows with the log": {"maxHashSlotNum", "maxIndexNum"},
 	"files are read and written, not mapped": {
 		"mappedFileSizeConsumeQueue", "mapedFileSizeConsumeQueue", "useReentrantLockWhenPutMessage", "transientStorePoolEnable",
 		"transientStorePoolSize", "warmMapedFileEnable", "accessMessageInMemoryMaxRatio", "maxTransferBytesOnMessageInDisk",
@@ -271,8 +277,7 @@ var inertKeys = map[string][]string{
 		"aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
 		"enableLmq",
 		"enableMultiDispatch", "msgTraceTopicName", "fetchNamesrvAddrByAddressServer", "isolateLogEnable",
-		"messageIndexEnable", "messageIndexSafe", "maxHashSlotNum", "maxIndexNum",
-		"disableConsumeIfConsumerReadSlowly", "consumerFallbehindThreshold", "startAcceptSendRequestTimeStamp",
+		"messageIndexSafe", "disableConsumeIfConsumerReadSlowly", "consumerFallbehindThreshold", "startAcceptSendRequestTimeStamp",
 		"enableScheduleAsyncDeliver", "offsetCheckInSlave", "forceRegister", "rocketmqHome", "duplicationEnable",
 		"highSpeedMode", "commercialEnable", "debugLockEnable"},
 }

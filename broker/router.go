@@ -128,6 +128,7 @@ func routes() map[int32]*route {
 		protocol.CodeGetBrokerConfig:           {answer: (*Broker).handleGetConfig},
 
 		protocol.CodeViewMessageByID: {read: (*Broker).handleViewMessage},
+		protocol.CodeQueryMessage:    {leader: true, retry: true, read: (*Broker).handleQueryMessage},
 	}
 }
 
