@@ -80,8 +80,8 @@ func TestBadSettingsNameKeyValueAndRemedy(t *testing.T) {
 		"no peers":     {group + "dLegerSelfId=n0", `dLegerPeers="" is not allowed`},
 		"bad peer":     {group + "dLegerSelfId=n0\ndLegerPeers=127.0.0.1:40911", `is not id-host:port`},
 		"self":         {group + "dLegerSelfId=n3\ndLegerPeers=n0-a:1;n1-b:1", `dLegerSelfId=n3 is not in dLegerPeers (n0,n1)`},
-		"lease":        {"raftLeaderLeaseTimeout=300", `raftLeaderLeaseTimeout="300ms" is not allowed: at most raftHeartbeatTimeout, which is 200ms`},
-		"election":     {"raftHeartbeatTimeout=900", `raftElectionTimeout="200ms" is not allowed: at least raftHeartbeatTimeout, which is 900ms`},
+		"lease":        {"raftLeaderLeaseTimeout=400", `raftLeaderLeaseTimeout="400ms" is not allowed: at most raftHeartbeatTimeout, which is 300ms`},
+		"election":     {"raftHeartbeatTimeout=900", `raftElectionTimeout="300ms" is not allowed: at least raftHeartbeatTimeout, which is 900ms`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := settings(t, test.text)
