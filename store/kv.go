@@ -2,8 +2,10 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +29,30 @@ func openBolt(path string) (KVFile, error) {
 		return nil, fmt.Errorf("open metadata file %s: %w", path, err)
 	}
 	return &boltKV{db: db}, nil
+}
+
+// openBoltReadOnly is for tools: it makes no file and changes none. A missing
+// file satisfies errors.Is with fs.ErrNotExist.
+func openBoltReadOnly(path string) (KVFile, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	db, err := bolt.Open(path, 0o644, &bolt.Options{Timeout: time.Second, ReadOnly: true, PreLoadFreelist: false})
+	if err != nil {
+		return nil, fmt.Errorf("open metadata file %s: %w", path, err)
+	}
+	return &boltKV{db: db}, nil
+}
+
+// Check looks for pages of the file that are damaged or belong to nothing.
+func (b *boltKV) Check() error {
+	return b.db.View(func(tx *bolt.Tx) error {
+		var errs []error
+		for err := range tx.Check() {
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
 }
 
 func (b *boltKV) Each(bucket string, fn func(k, v []byte) error) error {

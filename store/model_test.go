@@ -134,6 +134,11 @@ func (m *model) crash(t *rapid.T) {
 	disk, kv := r.disk.CrashClone(opts), r.kv.Clone()
 	require.NoError(t, r.store.Close())
 	r.disk, r.kv = disk, kv
+	cfg := r.config()
+	cfg.SegmentSize = 0
+	report, err := Verify(cfg)
+	require.NoError(t, err)
+	require.True(t, report.OK, "%v", report.Problems)
 	m.damage(t)
 	m.open(t)
 	require.LessOrEqual(t, r.store.AppliedIndex(), m.quiet.store.AppliedIndex())

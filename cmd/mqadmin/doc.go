@@ -7,5 +7,5 @@
 // ./rmq-local, else 127.0.0.1:9876.
 //
 // Exit codes: 0 done; 1 failed, or the command line is wrong; 2 no name server
-// could be reached; 3 a drill found a broken promise.
+// could be reached; 3 a drill found a broken promise, or a store damage.
 package main

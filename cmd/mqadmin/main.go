@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	fmt.Fprintln(stderr, "mqadmin:", err)
 	switch {
-	case errors.Is(err, errDrillFailed):
+	case errors.Is(err, errDrillFailed), errors.Is(err, errStoreDamaged):
 		return exitDrillFound
 	case errors.Is(err, errUnhealthy):
 		return exitUnhealthy

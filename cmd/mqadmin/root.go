@@ -35,7 +35,7 @@ func newRoot() *cobra.Command {
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long one command may try")
 	root.AddCommand(localCommand(), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o))
 	root.AddCommand(topicListCommand(o), updateTopicCommand(o), deleteTopicCommand(o), topicRouteCommand(o), topicStatusCommand(o))
-	root.AddCommand(clusterListCommand(o), brokerStatusCommand(o), healthCommand(o))
+	root.AddCommand(clusterListCommand(o), brokerStatusCommand(o), healthCommand(o), storeCommand())
 	return root
 }
 

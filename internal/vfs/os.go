@@ -102,6 +102,30 @@ func (osFS) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
+// LockShared takes the lock for a reader that changes nothing: it fails as Lock
+// does while somebody holds the lock exclusively, and keeps him out until Close.
+// Nothing is made or written; a missing file is locked by nobody.
+func LockShared(fsys FS, name string) (io.Closer, error) {
+	if fsys != OS {
+		return fsys.Lock(name)
+	}
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return io.NopCloser(nil), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		defer func() { _ = f.Close() }()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &LockedError{Path: name, PID: readPID(f)}
+		}
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return f, nil
+}
+
 func writePID(f *os.File) error {
 	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	return err

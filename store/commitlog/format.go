@@ -24,7 +24,10 @@ import (
 // The physical offset of a message counts from the start of the log, so the
 // first byte of data has the offset of the entry plus 40 plus ext len.
 const (
-	headerSize    = 40
+	// HeaderSize is what comes before an entry's extensions and data.
+	HeaderSize = 40
+
+	headerSize    = HeaderSize
 	entryMagic    = 0x434D5445
 	entryVersion  = 1
 	extensionsMax = math.MaxUint16

@@ -31,14 +31,19 @@ type files struct {
 	fs  vfs.FS
 	dir string
 	max int
+	// flag is how files are opened.
+	flag int
 
 	mu   sync.Mutex
 	open map[fileKey]*handle
 	ring handle // ring.next is the most recent, ring.prev the oldest
 }
 
-func newFiles(fs vfs.FS, dir string, max int) *files {
-	f := &files{fs: fs, dir: dir, max: max, open: make(map[fileKey]*handle)}
+func newFiles(fs vfs.FS, dir string, max int, readOnly bool) *files {
+	f := &files{fs: fs, dir: dir, max: max, flag: os.O_RDWR, open: make(map[fileKey]*handle)}
+	if readOnly {
+		f.flag = os.O_RDONLY
+	}
 	f.ring.prev, f.ring.next = &f.ring, &f.ring
 	return f
 }
@@ -60,7 +65,7 @@ func (f *files) acquire(key fileKey, create bool) (h *handle, created bool, err 
 		return h, false, nil
 	}
 	path := f.path(key)
-	file, err := f.fs.OpenFile(path, os.O_RDWR, 0)
+	file, err := f.fs.OpenFile(path, f.flag, 0)
 	if os.IsNotExist(err) && create {
 		created = true
 		file, err = f.fs.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)

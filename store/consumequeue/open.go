@@ -45,6 +45,29 @@ func Open(cfg Config, states []State) (*Set, []Damage, error) {
 	return s, damaged, nil
 }
 
+// Inspect opens the queues a checkpoint knows for reading and changes nothing. Of
+// the Set only Queue, Close and the queues' readers may be used, and not of the
+// queues returned as damaged.
+func Inspect(cfg Config, states []State) (*Set, []Damage, error) {
+	cfg.readOnly = true
+	s := newSet(cfg)
+	var damaged []Damage
+	for _, st := range states {
+		q, err := s.restore(st)
+		if err != nil {
+			return nil, nil, err
+		}
+		reason, err := q.cut(make(map[string]struct{}))
+		if err != nil {
+			return nil, nil, err
+		}
+		if reason != "" {
+			damaged = append(damaged, Damage{st, reason})
+		}
+	}
+	return s, damaged, nil
+}
+
 // restore makes a queue as the checkpoint knows it. Names become paths, so they
 // are checked again.
 func (s *Set) restore(st State) (*Queue, error) {
@@ -86,7 +109,7 @@ func (q *Queue) cut(known map[string]struct{}) (reason string, err error) {
 			return "", fmt.Errorf("look at consume queue file %s: %w", name, err)
 		case info.Size() < want:
 			return fmt.Sprintf("%s has %d bytes, the checkpoint knows %d", name, info.Size(), want), nil
-		case info.Size() > want:
+		case info.Size() > want && !q.set.cfg.readOnly:
 			if err := q.set.truncate(name, want); err != nil {
 				return "", err
 			}

@@ -35,6 +35,8 @@ type Config struct {
 	// OnFailure hears once when tails could not be written and hold four times
 	// TailBytes; the process should end, the log has everything.
 	OnFailure func(error)
+
+	readOnly bool // see Inspect
 }
 
 func (c Config) withDefaults() Config {
@@ -90,7 +92,7 @@ func newSet(cfg Config) *Set {
 	return &Set{
 		cfg:      cfg,
 		log:      cfg.Logger,
-		files:    newFiles(cfg.FS, cfg.Dir, cfg.OpenFiles),
+		files:    newFiles(cfg.FS, cfg.Dir, cfg.OpenFiles, cfg.readOnly),
 		buffers:  sync.Pool{New: func() any { return new([readChunk]byte) }},
 		topics:   make(map[string]*topic),
 		unsynced: make(map[fileKey]struct{}),

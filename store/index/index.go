@@ -125,6 +125,10 @@ func (x *Index) load(pending map[uint64]uint64) (next uint64, incomplete bool, e
 		if err != nil {
 			x.cfg.Logger.Warn("key index run is unusable and will be built again", "error", err)
 			incomplete = true
+			if err := x.cfg.FS.Remove(filepath.Join(x.cfg.Dir, name)); err != nil {
+				// Left there it would make the index incomplete at every start.
+				return 0, false, fmt.Errorf("remove unusable key index run: %w", err)
+			}
 			continue
 		}
 		delete(pending, gen)

@@ -209,3 +209,42 @@ func BenchmarkAdd(b *testing.B) {
 	}
 	require.NoError(b, x.Close())
 }
+
+// Verify notices what no reader would, and Open removes what it cannot use.
+func TestVerifyAndUnusableRuns(t *testing.T) {
+	disk := vfs.NewMem()
+	entries := make([]Entry, 1000)
+	for i := range entries {
+		entries[i] = Entry{Hash: uint64(i) << 54, Phy: int64(i), Time: int64(i)}
+	}
+	require.NoError(t, disk.MkdirAll("index", 0o755))
+	name := "index/00000000000000000007.run"
+	good := encodeRun(entries)
+	write := func(b []byte) { require.NoError(t, vfs.WriteFileAtomic(disk, name, b)) }
+	write(good)
+	runs, n, problems, err := Verify(disk, "index")
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	require.Equal(t, []int{1, 1000}, []int{runs, int(n)})
+	for _, at := range []int{headerSize, len(good) - 1, headerSize + 500*entrySize + 3} {
+		bad := append([]byte(nil), good...)
+		bad[at] ^= 1
+		write(bad)
+		_, _, problems, err = Verify(disk, "index")
+		require.NoError(t, err)
+		require.Len(t, problems, 1)
+		require.False(t, problems[0].Unusable)
+	}
+	write(good[:99])
+	_, _, problems, err = Verify(disk, "index")
+	require.NoError(t, err)
+	require.Len(t, problems, 1)
+	require.True(t, problems[0].Unusable)
+	x, err := Open(Config{FS: disk, Dir: "index"}, nil)
+	require.ErrorIs(t, err, ErrIncomplete)
+	require.NoError(t, x.Close())
+	_, err = disk.Stat(name)
+	require.Error(t, err)
+	_, _, _, err = Verify(disk, "nowhere")
+	require.NoError(t, err)
+}
