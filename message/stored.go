@@ -183,6 +183,45 @@ func (s Stored) TagsCode() int64 {
 	return TagsCode(tag)
 }
 
+// Marks returns the properties by which a store finds messages, TAGS, UNIQ_KEY
+// and KEYS, in one pass; nil for one that is missing. They share memory with the
+// record.
+func (s Stored) Marks() (tags, unique, keys []byte) {
+	for rest := s.Properties(); len(rest) > 0; {
+		segment := rest
+		if i := bytes.IndexByte(rest, PropertySeparator); i >= 0 {
+			segment, rest = rest[:i], rest[i+1:]
+		} else {
+			rest = nil
+		}
+		if len(segment) < len(markTags)+1 {
+			continue
+		}
+		// The first letter alone passes over nearly all others.
+		switch segment[0] {
+		case markTags[0]:
+			if v, ok := bytes.CutPrefix(segment, markTags); ok && len(v) > 0 {
+				tags = v
+			}
+		case markUnique[0]:
+			if v, ok := bytes.CutPrefix(segment, markUnique); ok && len(v) > 0 {
+				unique = v
+			}
+		case markKeys[0]:
+			if v, ok := bytes.CutPrefix(segment, markKeys); ok && len(v) > 0 {
+				keys = v
+			}
+		}
+	}
+	return tags, unique, keys
+}
+
+var (
+	markTags   = []byte(PropertyTags + "\x01")
+	markUnique = []byte(PropertyUniqKey + "\x01")
+	markKeys   = []byte(PropertyKeys + "\x01")
+)
+
 // Decode copies the record into a Message that shares no memory with it.
 func (s Stored) Decode() Message {
 	m := Message{

@@ -249,3 +249,42 @@ func BenchmarkParseStored(b *testing.B) {
 		}
 	})
 }
+
+// Marks reads what Property reads, in whatever string.
+func TestMarksAreProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var props []byte
+		for range rapid.IntRange(0, 6).Draw(t, "pieces") {
+			props = append(props, rapid.SampledFrom([]string{
+				"TAGS", "KEYS", "UNIQ_KEY", "\x01", "\x02", "x", "a b", "TAGS\x01t\x02", "KEYS\x01k1 k2\x02", "UNIQ_KEY\x01u\x02", "CLUSTER\x01c\x02",
+			}).Draw(t, "piece")...)
+		}
+		m := hello()
+		m.Properties = props
+		rec, err := m.AppendStored(nil)
+		require.NoError(t, err)
+		tags, unique, keys := Stored(rec).Marks()
+		for name, got := range map[string][]byte{PropertyTags: tags, PropertyUniqKey: unique, PropertyKeys: keys} {
+			want, _ := Property(props, name)
+			require.Equal(t, want, got, "%s in %q", name, props)
+		}
+		require.Equal(t, Stored(rec).TagsCode(), TagsCode(tags))
+	})
+}
+
+func BenchmarkMarks(b *testing.B) {
+	m := hello()
+	m.Properties = []byte("UNIQ_KEY\x017F00000100002A9F0000000000000000\x02WAIT\x01true\x02TAGS\x01TagA\x02CLUSTER\x01DefaultCluster\x02")
+	rec, err := m.AppendStored(nil)
+	require.NoError(b, err)
+	b.Run("marks", func(b *testing.B) {
+		for b.Loop() {
+			_, _, _ = Stored(rec).Marks()
+		}
+	})
+	b.Run("tags code", func(b *testing.B) {
+		for b.Loop() {
+			_ = Stored(rec).TagsCode()
+		}
+	})
+}

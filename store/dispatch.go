@@ -56,7 +56,8 @@ func (s *Store) applyRecords(e Entry) []Result {
 
 // publish gives a message its place in its queue.
 func (s *Store) publish(m message.Stored, phy message.PhyOffset) Result {
-	entry := s.queueEntry(m, phy)
+	tags, unique, keys := m.Marks()
+	entry := s.taggedEntry(m, phy, tags)
 	q, off, err := s.queues.Append(m.Topic(), m.QueueID(), entry)
 	if err != nil {
 		// The leader checks names before it proposes; all members refuse alike.
@@ -64,7 +65,7 @@ func (s *Store) publish(m message.Stored, phy message.PhyOffset) Result {
 		return Result{Phy: phy, Queue: -1}
 	}
 	if s.keys != nil {
-		s.indexMessage(m, phy)
+		s.indexMessage(m, phy, unique, keys)
 	}
 	s.arrivals = append(s.arrivals, Arrival{Topic: q.Topic(), QueueID: q.ID(), Offset: off, TagsCode: entry.TagsCode, Message: m})
 	return Result{Phy: phy, Queue: off}
@@ -72,6 +73,12 @@ func (s *Store) publish(m message.Stored, phy message.PhyOffset) Result {
 
 // queueEntry makes the queue entry of a message at a position of the log.
 func (s *Store) queueEntry(m message.Stored, phy message.PhyOffset) consumequeue.Entry {
+	tags, _, _ := m.Marks()
+	return s.taggedEntry(m, phy, tags)
+}
+
+// taggedEntry is queueEntry for a message whose tag is known.
+func (s *Store) taggedEntry(m message.Stored, phy message.PhyOffset, tags []byte) consumequeue.Entry {
 	entry := consumequeue.Entry{
 		Phy:       phy,
 		Size:      uint32(len(m)),
@@ -84,7 +91,7 @@ func (s *Store) queueEntry(m message.Stored, phy message.PhyOffset) consumequeue
 		// leaves stored messages alone.
 		entry.TagsCode = entry.StoreTime + s.cfg.DelayTime(int(m.QueueID())+1)
 	} else {
-		entry.TagsCode = m.TagsCode()
+		entry.TagsCode = message.TagsCode(tags)
 	}
 	return entry
 }

@@ -86,7 +86,8 @@ func (s *Store) rebuildKeys(to uint64) {
 			return ErrClosed
 		}
 		var err error
-		eachKey(m, func(key []byte) {
+		_, unique, keys := m.Marks()
+		eachKey(m, unique, keys, func(key []byte) {
 			if err == nil {
 				err = s.keys.AddOld(keyEntry(m, phy, key))
 			}
@@ -103,9 +104,9 @@ func (s *Store) rebuildKeys(to uint64) {
 	}
 }
 
-// indexMessage adds a published message to the key index.
-func (s *Store) indexMessage(m message.Stored, phy message.PhyOffset) {
-	eachKey(m, func(key []byte) { s.keys.Add(keyEntry(m, phy, key)) })
+// indexMessage adds a published message with these properties to the key index.
+func (s *Store) indexMessage(m message.Stored, phy message.PhyOffset, unique, keys []byte) {
+	eachKey(m, unique, keys, func(key []byte) { s.keys.Add(keyEntry(m, phy, key)) })
 }
 
 func keyEntry(m message.Stored, phy message.PhyOffset, key []byte) index.Entry {
@@ -114,18 +115,16 @@ func keyEntry(m message.Stored, phy message.PhyOffset, key []byte) index.Entry {
 
 // eachKey shows the keys a message is found by: its unique id and the words of
 // KEYS. A rolled-back transaction has none, as in RocketMQ.
-func eachKey(m message.Stored, fn func(key []byte)) {
+func eachKey(m message.Stored, unique, keys []byte, fn func(key []byte)) {
 	if m.SysFlag()&message.SysFlagTransactionMask == message.SysFlagTransactionRollback {
 		return
 	}
-	props := m.Properties()
-	if id, ok := message.Property(props, message.PropertyUniqKey); ok {
-		fn(id)
+	if len(unique) > 0 {
+		fn(unique)
 	}
-	words, ok := message.Property(props, message.PropertyKeys)
-	for n := 0; ok && n < keysPerMessage; {
+	for n := 0; len(keys) > 0 && n < keysPerMessage; {
 		var word []byte
-		if word, words, ok = bytes.Cut(words, space); len(word) > 0 {
+		if word, keys, _ = bytes.Cut(keys, space); len(word) > 0 {
 			fn(word)
 			n++
 		}
@@ -139,7 +138,8 @@ var space = []byte(" ")
 func hasKey(m message.Stored, topic string, key []byte) bool {
 	found := false
 	if string(m.Topic()) == topic {
-		eachKey(m, func(k []byte) { found = found || bytes.Equal(k, key) })
+		_, unique, keys := m.Marks()
+		eachKey(m, unique, keys, func(k []byte) { found = found || bytes.Equal(k, key) })
 	}
 	return found
 }

@@ -209,7 +209,8 @@ func BenchmarkIndexMessage(b *testing.B) {
 	m := message.Stored(keyed(b, "TopicTest", "body", "7F00000100002A9F0000000000000000", "order-1234567", 0, 10))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		s.indexMessage(m, message.PhyOffset(i))
+		_, unique, keys := m.Marks()
+		s.indexMessage(m, message.PhyOffset(i), unique, keys)
 	}
 	require.NoError(b, s.keys.Close())
 }

@@ -91,8 +91,17 @@ func (e *LockedError) Error() string {
 // or the new one, and returns when the new one is durable. A crash can leave
 // name+".tmp" behind, which the next call overwrites.
 func WriteFileAtomic(fsys FS, name string, data []byte) error {
+	return WriteAtomic(fsys, name, func(f File) error {
+		_, err := f.WriteAt(data, 0)
+		return err
+	})
+}
+
+// WriteAtomic is WriteFileAtomic for contents that write puts into the new file
+// piece by piece.
+func WriteAtomic(fsys FS, name string, write func(File) error) error {
 	tmp := name + ".tmp"
-	if err := writeSynced(fsys, tmp, data); err != nil {
+	if err := writeSynced(fsys, tmp, write); err != nil {
 		return errors.Join(err, ignoreMissing(fsys.Remove(tmp)))
 	}
 	if err := fsys.Rename(tmp, name); err != nil {
@@ -104,7 +113,7 @@ func WriteFileAtomic(fsys FS, name string, data []byte) error {
 	return nil
 }
 
-func writeSynced(fsys FS, name string, data []byte) (err error) {
+func writeSynced(fsys FS, name string, write func(File) error) (err error) {
 	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
@@ -114,7 +123,7 @@ func writeSynced(fsys FS, name string, data []byte) (err error) {
 			err = fmt.Errorf("close %s: %w", name, cerr)
 		}
 	}()
-	if _, err := f.WriteAt(data, 0); err != nil {
+	if err := write(f); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	if err := f.Sync(); err != nil {

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/bits"
-	"slices"
+
+	"github.com/cometmq/cometmq/internal/vfs"
 )
 
 const (
@@ -117,47 +118,19 @@ func decodeHeader(b []byte, fileSize int64) (header, error) {
 	return h, nil
 }
 
-// sortEntries returns the entries by hash and offset. Hashes are uniform, so that dealing them out by their first bits
-// leaves a handful in each place, which is several times faster than comparing all with all.
-func sortEntries(entries []Entry) []Entry {
-	width := max(bits.Len(uint(len(entries)))-3, 1)
-	shift := 64 - width
-	starts := make([]uint32, 1<<width+1)
-	for i := range entries {
-		starts[entries[i].Hash>>shift+1]++
-	}
-	for i := 1; i < len(starts); i++ {
-		starts[i] += starts[i-1]
-	}
-	out := make([]Entry, len(entries))
-	next := slices.Clone(starts)
-	for _, e := range entries {
-		p := &next[e.Hash>>shift]
-		out[*p] = e
-		*p++
-	}
-	for i := range len(starts) - 1 {
-		if part := out[starts[i]:starts[i+1]]; len(part) > 1 {
-			slices.SortFunc(part, compareEntries)
-		}
-	}
-	return out
-}
-
-// encodeRun returns the bytes of the run file of entries, which it leaves alone.
-func encodeRun(entries []Entry) []byte {
-	entries = sortEntries(entries)
+// encodeRun writes sorted entries as a run.
+func encodeRun(f vfs.File, entries []Entry) error {
 	h := header{count: uint64(len(entries))}
-	out := make([]byte, headerSize, headerSize+len(entries)*entrySize)
 	for i, e := range entries {
 		if i == 0 {
 			h.minPhy, h.maxPhy, h.minTime, h.maxTime = e.Phy, e.Phy, e.Time, e.Time
 		}
 		h.minPhy, h.maxPhy = min(h.minPhy, e.Phy), max(h.maxPhy, e.Phy)
 		h.minTime, h.maxTime = min(h.minTime, e.Time), max(h.maxTime, e.Time)
-		out = appendEntry(out, e)
 	}
-	h.crc = crc32.Checksum(out[headerSize:], castagnoli)
-	copy(out, h.encode())
-	return out
+	if err := writeEntries(f, headerSize, entries, func(b []byte) { h.crc = crc32.Update(h.crc, castagnoli, b) }); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(h.encode(), 0)
+	return err
 }

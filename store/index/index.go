@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -39,17 +38,6 @@ type Config struct {
 	// RunEntries is the size of a table, and so of a run file, in entries of 24 bytes. Default: 524,288 (12 MiB).
 	RunEntries int
 	Logger     hclog.Logger
-}
-
-// table is a run in the making, in arrival order. entries only grow, so that what a reader saw of them stays valid.
-type table struct {
-	gen     uint64
-	entries []Entry
-	isRun   bool // under Index.mu: the run is durable, so the tail is of no use any more
-
-	// Under Index.flushMu.
-	written int      // entries in the tail file
-	tail    vfs.File // nil until the first Flush
 }
 
 // Index is the key index of one store.
@@ -162,38 +150,6 @@ func (x *Index) load(pending map[uint64]uint64) (next uint64, incomplete bool, e
 	return next, incomplete, nil
 }
 
-func (x *Index) loadTail(gen, count uint64) (*table, error) {
-	t := &table{gen: gen}
-	switch count {
-	case 0:
-		return t, nil
-	case isRun:
-		return nil, fmt.Errorf("%s is missing", x.path(gen, ".run"))
-	}
-	f, err := x.cfg.FS.OpenFile(x.path(gen, ".tail"), os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	size, err := f.Size()
-	if err == nil && uint64(size)/entrySize < count {
-		err = fmt.Errorf("%s: %d bytes hold less than %d entries", f.Name(), size, count)
-	}
-	b := make([]byte, 0)
-	if err == nil {
-		b = make([]byte, count*entrySize)
-		_, err = f.ReadAt(b, 0)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	for ; len(b) > 0; b = b[entrySize:] {
-		t.entries = append(t.entries, decodeEntry(b))
-	}
-	t.tail, t.written = f, len(t.entries)
-	return t, nil
-}
-
 func (x *Index) path(gen uint64, suffix string) string {
 	return filepath.Join(x.cfg.Dir, fmt.Sprintf("%020d%s", gen, suffix))
 }
@@ -230,14 +186,14 @@ func (x *Index) AddOld(e Entry) error {
 }
 
 func (x *Index) addLocked(e Entry) {
-	x.cur.entries = append(x.cur.entries, e)
-	if len(x.cur.entries) < x.cfg.RunEntries {
+	x.cur.add(e)
+	if x.cur.count < x.cfg.RunEntries {
 		return
 	}
 	x.sealed = append(x.sealed, x.cur)
 	x.cur = &table{gen: x.cur.gen + 1}
 	if len(x.sealed) > lostMax && !x.building {
-		x.cfg.Logger.Error("key index gives up keys it cannot write; it is built again after a restart", "entries", len(x.sealed[0].entries))
+		x.cfg.Logger.Error("key index gives up keys it cannot write; it is built again after a restart", "entries", x.sealed[0].count)
 		x.retired = append(x.retired, x.sealed[0])
 		x.sealed = slices.Delete(x.sealed, 0, 1)
 		x.complete = false
@@ -295,7 +251,7 @@ func (x *Index) buildOne() bool {
 		return err == nil
 	}
 	if err != nil {
-		x.cfg.Logger.Warn("key index table stays in memory", "entries", len(t.entries), "error", err)
+		x.cfg.Logger.Warn("key index table stays in memory", "entries", t.count, "error", err)
 		x.building = false
 		x.room.Broadcast()
 		return false
@@ -306,14 +262,6 @@ func (x *Index) buildOne() bool {
 	x.retired = append(x.retired, t)
 	x.room.Broadcast()
 	return true
-}
-
-func (x *Index) writeRun(t *table) (*run, error) {
-	path := x.path(t.gen, ".run")
-	if err := vfs.WriteFileAtomic(x.cfg.FS, path, encodeRun(t.entries)); err != nil {
-		return nil, err
-	}
-	return openRun(x.cfg.FS, path, t.gen)
 }
 
 // dropTail removes a table's tail. flushMu is held.
@@ -336,8 +284,9 @@ type Capture struct {
 
 // part is what a table held at the capture.
 type part struct {
-	t     *table
-	count int
+	t      *table
+	chunks [][]Entry
+	count  int
 }
 
 // Capture notes how far the tables reach. It writes nothing. Applying goroutine only.
@@ -346,9 +295,9 @@ func (x *Index) Capture() *Capture {
 	defer x.mu.RUnlock()
 	c := &Capture{x: x, complete: x.complete}
 	for _, t := range x.sealed {
-		c.parts = append(c.parts, part{t, len(t.entries)})
+		c.parts = append(c.parts, part{t, t.view(), t.count})
 	}
-	c.parts = append(c.parts, part{x.cur, len(x.cur.entries)})
+	c.parts = append(c.parts, part{x.cur, x.cur.view(), x.cur.count})
 	return c
 }
 
@@ -396,37 +345,6 @@ func (c *Capture) Flush(minPhy int64) (state []byte, err error) {
 		return nil, fmt.Errorf("sync key index: %w", err)
 	}
 	return state, nil
-}
-
-// writeTail appends what the tail lacks; nil if it lacks nothing. flushMu is held.
-func (x *Index) writeTail(p part) (vfs.File, error) {
-	t := p.t
-	if t.written >= p.count {
-		return nil, nil
-	}
-	x.mu.RLock()
-	entries := t.entries[:p.count]
-	x.mu.RUnlock()
-	if t.tail == nil {
-		f, err := x.cfg.FS.OpenFile(x.path(t.gen, ".tail"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-		if err != nil {
-			return nil, fmt.Errorf("create key index tail: %w", err)
-		}
-		if err := x.cfg.FS.SyncDir(x.cfg.Dir); err != nil {
-			_ = f.Close()
-			return nil, fmt.Errorf("sync key index directory: %w", err)
-		}
-		t.tail = f
-	}
-	b := make([]byte, 0, (p.count-t.written)*entrySize)
-	for _, e := range entries[t.written:] {
-		b = appendEntry(b, e)
-	}
-	if _, err := t.tail.WriteAt(b, int64(t.written)*entrySize); err != nil {
-		return nil, fmt.Errorf("write key index tail: %w", err)
-	}
-	t.written = p.count
-	return t.tail, nil
 }
 
 // The state is a byte of flags, then a generation and a count for each file that Open needs: the entries of a tail, or
@@ -507,9 +425,9 @@ func (x *Index) Reset() error {
 func (x *Index) Size() (runs int, entries uint64) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	entries = uint64(len(x.cur.entries))
+	entries = uint64(x.cur.count)
 	for _, t := range x.sealed {
-		entries += uint64(len(t.entries))
+		entries += uint64(t.count)
 	}
 	for _, r := range x.runs {
 		entries += r.head.count

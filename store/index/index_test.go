@@ -189,7 +189,7 @@ func TestFailedRunStaysInMemory(t *testing.T) {
 }
 
 func FuzzHeader(f *testing.F) {
-	f.Add(encodeRun([]Entry{{1, 2, 3}}), int64(headerSize+entrySize))
+	f.Add(header{count: 1, minPhy: 2, maxPhy: 2, minTime: 3, maxTime: 3}.encode(), int64(headerSize+entrySize))
 	f.Fuzz(func(t *testing.T, b []byte, size int64) {
 		h, err := decodeHeader(b, size)
 		if err == nil && size != headerSize+int64(h.count)*entrySize {
@@ -219,7 +219,9 @@ func TestVerifyAndUnusableRuns(t *testing.T) {
 	}
 	require.NoError(t, disk.MkdirAll("index", 0o755))
 	name := "index/00000000000000000007.run"
-	good := encodeRun(entries)
+	require.NoError(t, vfs.WriteAtomic(disk, name, func(f vfs.File) error { return encodeRun(f, entries) }))
+	good, err := vfs.ReadFile(disk, name, 1<<20)
+	require.NoError(t, err)
 	write := func(b []byte) { require.NoError(t, vfs.WriteFileAtomic(disk, name, b)) }
 	write(good)
 	runs, n, problems, err := Verify(disk, "index")

@@ -23,16 +23,16 @@ func (x *Index) Query(q Query) ([]Entry, error) {
 	x.files.RLock()
 	defer x.files.RUnlock()
 	x.mu.RLock()
-	tables := make([][]Entry, 0, 1+len(x.sealed))
+	var chunks [][]Entry
 	for _, t := range x.sealed {
-		tables = append(tables, t.entries)
+		chunks = append(chunks, t.chunks...)
 	}
-	tables = append(tables, x.cur.entries)
+	chunks = append(chunks, x.cur.chunks...)
 	runs := slices.Clone(x.runs)
 	x.mu.RUnlock()
 
 	top := newest{q: q, floor: -1}
-	for _, entries := range tables {
+	for _, entries := range chunks {
 		for i := range entries {
 			if entries[i].Hash == q.Hash {
 				top.take(entries[i])

@@ -86,14 +86,17 @@ func TestNothingGrowsWhileTheDiskRefuses(t *testing.T) {
 	require.NoError(t, x.Close())
 }
 
-func BenchmarkEncodeRun(b *testing.B) {
-	entries := make([]Entry, 512<<10)
-	for i := range entries {
-		entries[i] = Entry{Hash: Hash([]byte("T"), fmt.Appendf(nil, "%d", i)), Phy: int64(i)}
+func BenchmarkWriteRun(b *testing.B) {
+	t := &table{}
+	for i := range 512 << 10 {
+		t.add(Entry{Hash: Hash([]byte("T"), fmt.Appendf(nil, "%d", i)), Phy: int64(i)})
 	}
+	x := &Index{cfg: Config{FS: vfs.OS, Dir: b.TempDir()}}
 	b.ReportAllocs()
 	for b.Loop() {
-		encodeRun(entries)
+		r, err := x.writeRun(t)
+		require.NoError(b, err)
+		require.NoError(b, r.file.Close())
 	}
 }
 
