@@ -19,6 +19,7 @@ type lane struct {
 	client    *admin.Client
 	topics    []string
 	body      []byte
+	unique    string // first half of the messages' unique ids, or ""
 	next      atomic.Uint64
 	recording *atomic.Bool
 	ctx       context.Context
@@ -45,6 +46,9 @@ func (l *lane) send() {
 	}
 	n := l.next.Add(1)
 	m := admin.Message{Topic: l.topics[n%uint64(len(l.topics))], Queue: int32(n % queues), Body: l.body}
+	if l.unique != "" {
+		m.Properties = fmt.Appendf(nil, "UNIQ_KEY\x01%s%016X", l.unique, n)
+	}
 	began := time.Now()
 	l.client.SendAsync(l.ctx, m, func(_ admin.SendResult, err error) {
 		took := time.Since(began)
@@ -88,6 +92,9 @@ func measure(ctx context.Context, c config, cluster *local.Cluster) (*result, er
 		defer client.Close()
 		lanes[i] = &lane{client: client, topics: topics, body: make([]byte, c.Size), recording: &recording, ctx: load,
 			hist: hdrhistogram.New(1, slowestUs, 3)}
+		if c.Unique {
+			lanes[i].unique = fmt.Sprintf("%016X", i)
+		}
 	}
 	for i := range c.Outstanding {
 		l := lanes[i%len(lanes)]

@@ -21,6 +21,7 @@ type config struct {
 	Outstanding int           `json:"outstanding"`
 	Connections int           `json:"connections"`
 	Topics      int           `json:"topics"`
+	Unique      bool          `json:"uniqueIds"`
 	Warmup      time.Duration `json:"warmupNs"`
 	Window      time.Duration `json:"windowNs"`
 
@@ -37,6 +38,7 @@ func main() {
 	flag.IntVar(&c.Outstanding, "outstanding", 512, "sends under way, one message each")
 	flag.IntVar(&c.Connections, "connections", 8, "connections they share")
 	flag.IntVar(&c.Topics, "topics", 1, "topics, with 8 queues each, that the messages spread over")
+	flag.BoolVar(&c.Unique, "unique", true, "give each message a unique id, as clients do; the broker indexes it")
 	flag.DurationVar(&c.Warmup, "warmup", 3*time.Second, "load before the measurement")
 	flag.DurationVar(&c.Window, "window", 10*time.Second, "length of the measurement")
 	flag.StringVar(&c.output, "o", "table", "table or json")
