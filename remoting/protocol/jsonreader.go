@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,14 +37,18 @@ type JSONLimits struct {
 }
 
 // ParseJSON reads fastjson's dialect: standard JSON, and besides it bare numbers
-// and objects as keys, raw control characters in strings. Strings alias body,
-// which is rewritten in place where they hold escapes. Errors wrap ErrBody or ErrTooLarge.
+// and objects as keys, raw control characters in strings. Strings alias body
+// or, where it holds escapes, a copy of it: bodies are also forwarded, and compared
+// by digest, after they were read. Errors wrap ErrBody or ErrTooLarge.
 func ParseJSON(body []byte, lim JSONLimits) (Value, error) {
 	if lim.DepthMax <= 0 {
 		lim.DepthMax = 32
 	}
 	if lim.NodesMax <= 0 {
 		lim.NodesMax = 1 << 20
+	}
+	if bytes.IndexByte(body, '\\') >= 0 {
+		body = bytes.Clone(body) // escapes are resolved in place
 	}
 	p := jsonParser{scanner: scanner{b: body}, depth: lim.DepthMax, nodes: lim.NodesMax}
 	v, err := p.value()
