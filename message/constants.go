@@ -64,6 +64,11 @@ const (
 	PropertyCluster               = "CLUSTER"                        // added by the broker to every message
 	PropertyInnerMultiDispatch    = "INNER_MULTI_DISPATCH"           // light queues
 	PropertyInnerMultiQueueOffset = "INNER_MULTI_QUEUE_OFFSET"       // light queues
+	PropertyTimerDeliverMS        = "TIMER_DELIVER_MS"               // when to deliver, unix ms
+	PropertyTimerDelaySec         = "TIMER_DELAY_SEC"                // after how long, in seconds
+	PropertyTimerDelayMS          = "TIMER_DELAY_MS"                 // after how long, in ms
+	PropertyTimerOutMS            = "TIMER_OUT_MS"                   // when it is due, set by the broker
+	PropertyTimerDelete           = "TIMER_DEL_UNIQKEY"              // takes back the timed message with this id
 	PropertyStartDeliverTime      = "__STARTDELIVERTIME"             // read by trace only
 )
 

@@ -17,6 +17,7 @@ type ApplyContext struct {
 	store   *Store
 	publish func(i int) Result // in tests of a Machine, instead of store
 	remove  func(topic string) // likewise
+	end     func(topic string, queue int32) message.QueueOffset
 	nested  []nested
 	actions []action
 }
@@ -86,6 +87,26 @@ func (c *ApplyContext) DeleteTopic(topic string) {
 	case c.remove != nil:
 		c.remove(topic)
 	}
+}
+
+// QueueEnd returns the offset that the next message of a queue will get: what it
+// is at the command's place in the log, alike on all members.
+func (c *ApplyContext) QueueEnd(topic string, queue int32) message.QueueOffset {
+	switch {
+	case c.store != nil:
+		if q := c.store.queues.Queue(topic, queue); q != nil {
+			return q.Next()
+		}
+	case c.end != nil:
+		return c.end(topic, queue)
+	}
+	return 0
+}
+
+// WithQueueEnds gives a context without a store an answer for QueueEnd.
+func (c *ApplyContext) WithQueueEnds(end func(topic string, queue int32) message.QueueOffset) *ApplyContext {
+	c.end = end
+	return c
 }
 
 // action is something a command did to the queues: published a nested message,

@@ -85,6 +85,15 @@ func (s *Store) taggedEntry(m message.Stored, phy message.PhyOffset, tags []byte
 		CRC:       crc32.Checksum(m, castagnoli),
 		StoreTime: m.StoreTimestamp(),
 	}
+	if message.IsTimerTopic(m.Topic()) {
+		// The time of delivery of a timed message.
+		at, ok := m.DeliverAt()
+		if !ok {
+			at = entry.StoreTime
+		}
+		entry.TagsCode = at
+		return entry
+	}
 	if string(m.Topic()) == message.TopicSchedule {
 		// The scheduler wants to know when, without reading the message. The time
 		// is remembered here, so that a later change of the levels' durations

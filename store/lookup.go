@@ -79,6 +79,54 @@ func (s *Store) TagsCodeAt(topic string, queue int32, off message.QueueOffset) (
 	return e.TagsCode, ok
 }
 
+// TagsCodes appends the tags codes of up to n messages of a queue to dst, from
+// an offset on, without reading them. It reports what QueueRange would say for
+// an offset that holds none: nothing. Errors: a queue file that cannot be read.
+func (s *Store) TagsCodes(dst []int64, topic string, queue int32, from message.QueueOffset, n int) ([]int64, error) {
+	q := s.queues.Queue(topic, queue)
+	if q == nil {
+		return dst, nil
+	}
+	buf := s.reads.Get().(*readBuffer)
+	defer s.reads.Put(buf)
+	for n > 0 {
+		entries, err := q.Read(buf.entries[:0], from, min(n, len(buf.entries)))
+		for i := range entries {
+			dst = append(dst, entries[i].TagsCode)
+		}
+		from, n = from+message.QueueOffset(len(entries)), n-len(entries)
+		if errors.Is(err, consumequeue.ErrRange) || errors.Is(err, consumequeue.ErrDeleted) {
+			return dst, nil
+		}
+		if err != nil {
+			return dst, err
+		}
+	}
+	return dst, nil
+}
+
+// PhyAt returns the physical offset of a message, whether the log still has it
+// or not; false if the queue has no such offset or cannot be read.
+func (s *Store) PhyAt(topic string, queue int32, off message.QueueOffset) (message.PhyOffset, bool) {
+	q := s.queues.Queue(topic, queue)
+	if q == nil {
+		return 0, false
+	}
+	e, err := q.At(off)
+	return e.Phy, err == nil
+}
+
+// IndexAt returns the index of the entry of the log that holds a position; false
+// if the log does not reach there any more.
+func (s *Store) IndexAt(p message.PhyOffset) (uint64, bool) {
+	index, _, _, err := s.commit.EntryAt(int64(p))
+	return index, err == nil
+}
+
+// Topics returns the names of the topics with messages that begin so, in no
+// order.
+func (s *Store) Topics(prefix string) []string { return s.queues.Topics(prefix) }
+
 func (s *Store) entryAt(topic string, queue int32, off message.QueueOffset) (consumequeue.Entry, bool) {
 	q := s.queues.Queue(topic, queue)
 	if q == nil {

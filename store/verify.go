@@ -341,7 +341,7 @@ func (c *cursor) compare(e consumequeue.Entry, m message.Stored) {
 		why = "a checksum that is not the message's"
 	case e.StoreTime != m.StoreTimestamp():
 		why = fmt.Sprintf("store time %d of a message of %d", e.StoreTime, m.StoreTimestamp())
-	case c.key.Topic != message.TopicSchedule && e.TagsCode != m.TagsCode():
+	case c.key.Topic != message.TopicSchedule && !message.IsTimerTopic([]byte(c.key.Topic)) && e.TagsCode != m.TagsCode():
 		why = fmt.Sprintf("tags code %d of a message of %d", e.TagsCode, m.TagsCode())
 	default:
 		return

@@ -2,6 +2,7 @@ package consumequeue
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -108,6 +109,20 @@ func (s *Set) Queue(name string, id int32) *Queue {
 		return t.find(id)
 	}
 	return nil
+}
+
+// Topics returns the names of the topics that begin so and have a queue, in no
+// order. Any goroutine.
+func (s *Set) Topics(prefix string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var names []string
+	for name := range s.topics {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Append adds an entry to a queue, which is made if it does not exist, and
