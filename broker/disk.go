@@ -39,19 +39,27 @@ func (b *Broker) lookAtDisk() {
 	}
 	used := 100 * float64(u.Total-u.Free) / float64(u.Total)
 	was := b.diskFull.Load()
+	text := ""
 	switch {
-	case used < float64(cfg.DiskLimit):
+	case used >= float64(cfg.DiskLimit):
+		text = fmt.Sprintf("service not available now. disk %.1f %% of %s (limit %d %%): refusing writes; free some space or raise diskSpaceWarningLevelRatio",
+			used, cfg.StoreRoot, cfg.DiskLimit)
+	case b.store != nil && b.store.Log().Short():
+		// The share says little when one log file is a large part of the volume.
+		text = fmt.Sprintf("service not available now. disk %.1f %% of %s, %d MiB free: no room for the next file of the commit log, refusing writes; free some space",
+			used, cfg.StoreRoot, u.Free>>20)
+	}
+	if text == "" {
 		if was != nil {
 			b.diskFull.Store(nil)
 			b.log.Info("disk has room again, taking sends", "used-percent", fmt.Sprintf("%.1f", used))
 		}
-	default:
-		text := fmt.Sprintf("service not available now. disk %.1f %% of %s (limit %d %%): refusing writes; free some space or raise diskSpaceWarningLevelRatio",
-			used, cfg.StoreRoot, cfg.DiskLimit)
-		b.diskFull.Store(&text)
-		if was == nil {
-			b.log.Error("disk nearly full, refusing sends", "used-percent", fmt.Sprintf("%.1f", used), "limit-percent", cfg.DiskLimit, "dir", cfg.StoreRoot)
-		}
+		return
+	}
+	b.diskFull.Store(&text)
+	if was == nil {
+		b.log.Error("disk nearly full, refusing sends", "used-percent", fmt.Sprintf("%.1f", used), "limit-percent", cfg.DiskLimit,
+			"dir", cfg.StoreRoot, "free-bytes", u.Free)
 	}
 }
 

@@ -55,6 +55,10 @@ const (
 	keyRebuilding = "rebuilding"
 )
 
+// logReserve is what the commit log keeps for a full disk: hours of what the
+// group writes without messages, such as elections and consumer offsets.
+const logReserve = 16 << 20
+
 const formatVersion = 1
 
 // Store is the storage engine. Apply and Capture belong to one goroutine, all
@@ -146,6 +150,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		FlushInterval: cfg.FlushInterval,
 		Logger:        cfg.Logger.Named("commitlog"),
 		OnFailure:     cfg.OnFailure,
+		Reserve:       min(logReserve, cfg.SegmentSize),
 		OnCorrupt:     func(bad *commitlog.CorruptError) { s.corrupt(bad, "read") },
 	}); err != nil {
 		return nil, s.damagedAtOpen(err)

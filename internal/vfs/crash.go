@@ -39,7 +39,7 @@ func (m *Mem) CrashClone(c CrashOptions) *Mem {
 		}
 	}
 	out := NewMem()
-	out.usage = m.usage
+	out.usage, out.quota = m.usage, m.quota
 	maps.Copy(out.dirs, m.dirs)
 	clones := map[*memNode]*memNode{}
 	for _, name := range sortedNames(names) {
@@ -49,6 +49,11 @@ func (m *Mem) CrashClone(c CrashOptions) *Mem {
 		}
 		out.live[name] = clones[n]
 		out.durable[name] = clones[n]
+	}
+	if out.quota != 0 && out.roomLocked() == 0 {
+		// A removal that was not durable brought bytes back whose room others
+		// had been given; a real disk would not have given it yet.
+		out.quota = max(out.quota, out.usedLocked())
 	}
 	return out
 }

@@ -26,6 +26,7 @@ type Mem struct {
 	locks   map[string]bool
 	seq     uint64 // orders writes over all files, for torn writes
 	usage   Usage
+	quota   uint64 // bytes all files together may have, 0 = any
 }
 
 // dirOp is one unsynced change of a directory. node is what name then refers
@@ -60,8 +61,33 @@ func NewMem() *Mem {
 	}
 }
 
-// SetUsage sets what Usage reports. It does not make writes fail; use a fault
-// hook for that.
+// SetQuota makes a disk of so many bytes: a write, a longer length or a
+// reservation beyond it fails with ENOSPC, a write after storing what fits, and
+// Usage reports what is left. 0 takes the bound away. A file counts with its
+// length, holes included, and as long as it has a name.
+func (m *Mem) SetQuota(bytes uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.quota = bytes
+}
+
+// roomLocked is how many bytes files may still grow by.
+func (m *Mem) roomLocked() uint64 {
+	if m.quota == 0 {
+		return 1 << 62
+	}
+	return m.quota - min(m.usedLocked(), m.quota)
+}
+
+func (m *Mem) usedLocked() uint64 {
+	used := uint64(0)
+	for _, n := range m.live {
+		used += uint64(n.size)
+	}
+	return used
+}
+
+// SetUsage sets what Usage reports. It does not make writes fail; see SetQuota.
 func (m *Mem) SetUsage(u Usage) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -290,6 +316,9 @@ func (l *memLock) Close() error {
 func (m *Mem) Usage(string) (Usage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.quota != 0 {
+		return Usage{Total: m.quota, Free: m.roomLocked()}, nil
+	}
 	return m.usage, nil
 }
 

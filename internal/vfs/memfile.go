@@ -4,6 +4,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"syscall"
 )
 
 const pageSize = 4096
@@ -184,8 +185,15 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.fs.mu.Unlock()
-	f.node.writeAt(p, off, f.fs.nextSeqLocked())
-	return len(p), nil
+	n := len(p)
+	if grow := off + int64(n) - f.node.size; n > 0 && grow > 0 && uint64(grow) > f.fs.roomLocked() {
+		n = int(max(f.node.size+int64(f.fs.roomLocked())-off, 0))
+	}
+	f.node.writeAt(p[:n], off, f.fs.nextSeqLocked())
+	if n < len(p) {
+		return n, pathError("write", f.name, syscall.ENOSPC)
+	}
+	return n, nil
 }
 
 func (f *memFile) Size() (int64, error) {
@@ -204,6 +212,9 @@ func (f *memFile) Truncate(size int64) error {
 		return err
 	}
 	defer f.fs.mu.Unlock()
+	if size > f.node.size && uint64(size-f.node.size) > f.fs.roomLocked() {
+		return pathError("truncate", f.name, syscall.ENOSPC)
+	}
 	f.node.truncate(size, f.fs.nextSeqLocked())
 	return nil
 }
@@ -213,6 +224,9 @@ func (f *memFile) Preallocate(size int64) error {
 		return err
 	}
 	defer f.fs.mu.Unlock()
+	if size > f.node.size && uint64(size-f.node.size) > f.fs.roomLocked() {
+		return pathError("preallocate", f.name, syscall.ENOSPC)
+	}
 	if size > f.node.size {
 		f.node.truncate(size, f.fs.nextSeqLocked())
 	}

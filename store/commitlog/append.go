@@ -187,7 +187,10 @@ func (l *Log) roll() error {
 		defer l.upkeep.Unlock()
 		if next = l.set.Find(base); next == nil {
 			var err error
-			if next, err = l.set.Create(base); err != nil {
+			if next, err = l.set.Create(base); isFull(err) {
+				next, err = l.createShortLocked(base, err)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -257,5 +260,5 @@ func (l *Log) publish(entries []Entry) (work bool) {
 		l.synced = position{st.end, st.last, st.term}
 		work = work || l.synced.offset >= l.markDue.Load()
 	}
-	return work || l.wantsSpare(st.end)
+	return work || l.wantsSpare(st.end) || l.short.Load()
 }

@@ -65,6 +65,11 @@ type Config struct {
 	// called without locks, perhaps often and from several goroutines, before the
 	// read returns the same error.
 	OnCorrupt func(*CorruptError)
+	// Reserve is how many bytes are kept allocated beside the log for a disk that
+	// is full: when there is no room for the next segment they are given up for a
+	// short one, so that what little the group itself must write can still be
+	// written. 0: none.
+	Reserve int64
 	// Base and FirstIndex say where a log begins whose directory is empty:
 	// the physical offset of its first segment, and the index of its first
 	// entry (0 = whatever is appended first). They are ignored for a log that
@@ -115,6 +120,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.CacheEntries < 0 {
 		errs = append(errs, fmt.Errorf("a CacheEntries of %d must not be negative", c.CacheEntries))
+	}
+	if c.Reserve < 0 {
+		errs = append(errs, fmt.Errorf("a Reserve of %d must not be negative", c.Reserve))
 	}
 	if c.Base < 0 {
 		errs = append(errs, fmt.Errorf("a Base of %d must not be negative", c.Base))

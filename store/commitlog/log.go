@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,8 @@ type Log struct {
 	// so that a full disk is tried again only when the space is needed.
 	markDue    atomic.Int64
 	spareTried atomic.Int64
+	// short: the disk is full and the log lives on its reserve.
+	short      atomic.Bool
 	kick       chan struct{}
 	stop       context.CancelFunc
 	background sync.WaitGroup
@@ -119,6 +122,8 @@ func Open(cfg Config) (*Log, error) {
 	if !cfg.inline {
 		l.kick <- struct{}{} // sidecars that recovery found missing
 		l.background.Go(func() { l.maintain(ctx) })
+	} else if cfg.Reserve > 0 {
+		l.maintainOnce()
 	}
 	l.log.Info("commit log opened", "dir", cfg.Dir, "first", l.st.first, "last", l.st.last,
 		"min-offset", l.st.base, "max-offset", l.st.end)
@@ -159,6 +164,9 @@ func (l *Log) Close() error {
 	l.upkeep.Lock()
 	defer l.upkeep.Unlock()
 	err := l.checkpointLocked(true)
+	if isFull(err) && l.cfg.Reserve > 0 {
+		err = errors.Join(l.releaseReserveLocked(), l.checkpointLocked(true))
+	}
 	l.gone.Lock()
 	l.closed = true
 	l.gone.Unlock()

@@ -41,6 +41,9 @@ func (l *Log) maintainOnce() {
 	if l.failure.Load() != nil {
 		return
 	}
+	if err := l.keepReserveLocked(); err != nil && !l.short.Swap(true) {
+		l.log.Warn("the disk has no room for the reserve of the commit log", "error", err)
+	}
 	if err := l.prepareLocked(); err != nil {
 		l.log.Warn("could not prepare the next segment of the commit log, will try again when it is needed", "error", err)
 	}

@@ -400,18 +400,40 @@ func (r *recovery) install() error {
 			return err
 		}
 	} else if err := l.cur.Reserve(); err != nil {
-		l.log.Warn("could not reserve the newest segment", "error", err)
+		l.shortOf(err)
 	}
 	for i, p := range r.parts {
 		if i+1 < len(r.parts) && p.ways != nil {
 			l.keepLoadedLocked(p)
 		}
 	}
-	if err := l.storeMarkLocked(l.markFor(l.st, r.pos)); err != nil {
+	if err := r.storeMark(); err != nil {
 		return err
 	}
 	l.markDue.Store(r.pos.offset + l.cfg.markDistance)
 	return nil
+}
+
+// storeMark writes the mark of what was found. A full disk must not keep a member
+// from starting: room for it is taken from the reserve, and then from the
+// allocated part of the newest segment that holds nothing yet.
+func (r *recovery) storeMark() error {
+	l := r.l
+	m := l.markFor(l.st, r.pos)
+	err := l.storeMarkLocked(m)
+	if isFull(err) && l.cfg.Reserve > 0 {
+		l.short.Store(true)
+		err = errors.Join(l.releaseReserveLocked(), l.storeMarkLocked(m))
+	}
+	if isFull(err) && l.cfg.Reserve > 0 {
+		if err = l.cur.Shrink(r.pos.offset); err == nil {
+			err = l.storeMarkLocked(m)
+		}
+		if rerr := l.cur.ReserveSome(r.pos.offset); rerr != nil {
+			l.log.Warn("could not reserve the newest segment", "error", rerr)
+		}
+	}
+	return err
 }
 
 // discard makes what is kept durable and removes the rest.
@@ -442,7 +464,7 @@ func (r *recovery) discard() error {
 		return err
 	}
 	if reserveErr != nil {
-		l.log.Warn("could not reserve the newest segment", "error", reserveErr)
+		l.shortOf(reserveErr)
 	}
 	return nil
 }

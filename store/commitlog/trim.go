@@ -138,7 +138,13 @@ func (l *Log) advance(first uint64) ([]SegmentInfo, error) {
 	next.base, next.first = next.parts[0].file.Base(), next.parts[0].first
 	m := l.mark
 	m.base, m.first = next.base, next.first
-	if err := l.storeMarkLocked(m); err != nil {
+	err := l.storeMarkLocked(m)
+	if isFull(err) {
+		// Removing segments must be possible above all when the disk is full.
+		l.short.Store(true)
+		err = errors.Join(l.releaseReserveLocked(), l.storeMarkLocked(m))
+	}
+	if err != nil {
 		return nil, err
 	}
 	l.begins(next)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cometmq/cometmq/internal/vfs"
 )
@@ -134,14 +135,40 @@ func (f *File) Cut(off int64) (reserveErr, err error) {
 	if off < f.base || off > f.End() {
 		return nil, fmt.Errorf("cut %s at %d: outside the segment", f.Path(), off)
 	}
-	if err := f.file.Truncate(off - f.base); err != nil {
-		return nil, fmt.Errorf("cut %s at %d: %w", f.Path(), off, err)
-	}
-	if err := f.Sync(); err != nil {
+	if err := f.Shrink(off); err != nil {
 		return nil, err
 	}
-	return f.Reserve(), nil
+	if err := f.Reserve(); err != nil {
+		return errors.Join(err, f.ReserveSome(off)), nil
+	}
+	return nil, nil
 }
+
+// Shrink is Cut without allocating the space again.
+func (f *File) Shrink(off int64) error {
+	if err := f.file.Truncate(off - f.base); err != nil {
+		return fmt.Errorf("cut %s at %d: %w", f.Path(), off, err)
+	}
+	return f.Sync()
+}
+
+// ReserveSome allocates as much behind off as there is room for, in halves of
+// what is left. An error says that there was not even a page.
+func (f *File) ReserveSome(off int64) error {
+	for room := (f.End() - off) / 2; room >= reserveMin; room /= 2 {
+		err := f.file.Preallocate(off - f.base + room)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			return fmt.Errorf("allocate %d bytes for %s: %w", room, f.Path(), err)
+		}
+	}
+	return fmt.Errorf("allocate %d bytes for %s: %w", reserveMin, f.Path(), syscall.ENOSPC)
+}
+
+// reserveMin is the least that is worth a segment.
+const reserveMin = 4 << 10
 
 // Reserve makes sure that the segment's whole size is allocated.
 func (f *File) Reserve() error {

@@ -118,6 +118,16 @@ func (s *Set) Find(off int64) *File {
 // base, with its space reserved and its name durable. On failure nothing is
 // left behind that Open would stumble over.
 func (s *Set) Create(base int64) (*File, error) {
+	return s.create(base, func(f *File) error { return f.Reserve() })
+}
+
+// CreateShort is Create with as much space as there is, for a full disk; File.
+// Reserve asks for the rest later.
+func (s *Set) CreateShort(base int64) (*File, error) {
+	return s.create(base, func(f *File) error { return f.ReserveSome(base) })
+}
+
+func (s *Set) create(base int64, reserve func(*File) error) (*File, error) {
 	if last := s.Last(); last != nil && base != last.End() {
 		return nil, fmt.Errorf("create segment at %d: the last one ends at %d", base, last.End())
 	}
@@ -129,7 +139,7 @@ func (s *Set) Create(base int64) (*File, error) {
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
 	file := newFile(f, base, s.cfg.Size)
-	err = file.Reserve()
+	err = reserve(file)
 	if err == nil {
 		err = file.Sync()
 	}
