@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint check fuzz e2e interop-java bench clean image dist compose-up compose-clients compose-drill compose-down
+.PHONY: help build run test race lint check fuzz e2e interop-java e2e-strace bench clean image dist compose-up compose-clients compose-drill compose-down
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ e2e: build ## only the end-to-end tests with the official Go client
 interop-java: build ## the official Java 4.9.4 client against a local cluster (needs a JDK and Maven)
 	mvn -q -B -f test/interop/java/pom.xml package
 	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags java -count=1 -timeout 15m -run Java ./...
+
+e2e-strace: build ## the kernel fails or delays the leader's fsync under the real binary (needs strace and the right to trace)
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags strace -count=1 -timeout 5m -run LeaderEnds ./...
 
 bench: build ## micro-benchmarks, then the load generator against a local cluster, both flush modes
 	go test -run '^$$' -bench . -benchmem -benchtime 300ms ./message/... ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/...
