@@ -29,6 +29,9 @@ import (
 //	0x0801 once            version u8 | kind u8 | key 16 | window u64 | entries u32 | queue u32
 //	                                                                      (+ the messages of a send)
 //	0x0802 forget once     version u8 | before u64
+//	0x0901 fire            version u8 | slot uv | count uv | count × (2 × offset + deliverable) uv
+//	                                                                      (+ a message per deliverable)
+//	0x0902 close slot      version u8 | slot uv
 //
 // A run of commit items of one group and topic names them once: an item whose
 // group is the empty string repeats group and topic of the item before it and
@@ -57,6 +60,7 @@ import (
 //	08 seq u64 page u32    sends         version u8 | count uv | count × (key 16 | after u32 | phy u64 | offset u64 |
 //	                                     queue u32 | host uv | count uv | count × behind uv), 1024 to a page
 //	08                     next seq      version u8 | seq u64
+//	09 slot u64            timers        version u8 | n × u64, bit i of number k: message 64 k + i is done with
 //
 // Group flags, from the lowest bit: consumeEnable, consumeFromMinEnable,
 // consumeBroadcastEnable, notifyConsumerIdsChangedEnable.
@@ -72,6 +76,7 @@ const (
 	tableMembers = 0x06
 	tableHalf    = 0x07 // half messages of transactions: half.go
 	tableOnce    = 0x08 // sends that are stored once: once.go
+	tableTimers  = 0x09 // timed messages: timers.go
 )
 
 // Command ops as they stand in command records.
@@ -91,6 +96,8 @@ const (
 	OpResume        uint16 = tableHalf<<8 | 4
 	OpOnce          uint16 = tableOnce<<8 | 1
 	OpForgetOnce    uint16 = tableOnce<<8 | 2
+	OpFire          uint16 = tableTimers<<8 | 1
+	OpCloseSlot     uint16 = tableTimers<<8 | 2
 )
 
 // ErrFormat says that bytes of a command or of a stored value do not follow

@@ -55,8 +55,13 @@ func goldenCommands() [][]byte {
 		AppendPrepare(nil, 3, halfRecord("pg", "d")),
 		AppendResume(nil, 2, halfRecord("pg", "b")),
 		AppendForgetOnce(nil, 5),
+		AppendFire(nil, goldenSlot, []Timer{{99, true}, {3, false}, {64, true}}, rec, rec),
+		AppendFire(nil, goldenSlot+1, []Timer{{0, true}}, rec),
+		AppendCloseSlot(nil, goldenSlot+1),
 	}
 }
+
+const goldenSlot = 28_333_333
 
 var onceLimits = OnceLimits{WindowMillis: 60_000, EntriesMax: 100}
 

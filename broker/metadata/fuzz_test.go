@@ -92,6 +92,9 @@ func markAll(s *State) {
 	for offset := range s.half.ends {
 		s.half.mark(offset)
 	}
+	for slot := range s.timers.slots {
+		s.timers.dirty.mark(slotKey(slot))
+	}
 	s.once.dirty.mark("")
 	for _, b := range s.once.buckets {
 		s.once.dirty.mark(bucketKey(b.seq))

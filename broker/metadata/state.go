@@ -107,6 +107,7 @@ type State struct {
 	members *memberTable
 	half    *halfTable
 	once    *onceTable
+	timers  *timerTable
 
 	tables map[byte]table
 }
@@ -125,6 +126,7 @@ func New(cfg Config) *State {
 	s.members = newMemberTable()
 	s.half = newHalfTable()
 	s.once = newOnceTable(s.half, s.log)
+	s.timers = newTimerTable()
 	s.tables = map[byte]table{
 		tableTopics:  s.topics,
 		tableGroups:  s.groups,
@@ -134,6 +136,7 @@ func New(cfg Config) *State {
 		tableMembers: s.members,
 		tableHalf:    s.half,
 		tableOnce:    s.once,
+		tableTimers:  s.timers,
 	}
 	return s
 }

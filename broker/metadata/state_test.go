@@ -20,6 +20,7 @@ type world struct {
 	index     uint64
 	published [][]byte
 	deleted   []string
+	ends      map[string]message.QueueOffset // of queues, as the store would know
 	stored    map[string][]byte
 }
 
@@ -27,7 +28,11 @@ func testConfig() Config {
 	return Config{Cluster: "c1", BrokerName: "broker-a", AutoCreateTopic: true, ClusterTopic: true, BrokerTopic: true, TraceTopic: true}
 }
 
-func newWorld() *world { return &world{State: New(testConfig()), stored: map[string][]byte{}} }
+func newWorld() *world {
+	return &world{State: New(testConfig()), stored: map[string][]byte{}, ends: map[string]message.QueueOffset{
+		message.TimerTopic(goldenSlot): 100, message.TimerTopic(goldenSlot + 1): 1,
+	}}
+}
 
 // apply carries out every command record in data at a group time and returns
 // the last result.
@@ -58,7 +63,7 @@ func (w *world) applyRecord(time int64, op uint16, payload []byte, nested []mess
 		return store.Result{Queue: message.QueueOffset(len(w.published) - 1)}
 	}, func(topic string) {
 		w.deleted = append(w.deleted, topic)
-	}), op, payload)
+	}).WithQueueEnds(func(topic string, _ int32) message.QueueOffset { return w.ends[topic] }), op, payload)
 }
 
 // checkpoint takes over the changed pairs.
@@ -364,6 +369,7 @@ type observed struct {
 	Forget    [2][]numbered
 	Once      []onceBucket
 	Seqs      [2]uint64
+	Timers    map[int64]timerSlot
 }
 
 func observe(s *State) observed {
@@ -397,6 +403,10 @@ func observe(s *State) observed {
 		o.Once = append(o.Once, c)
 	}
 	o.Seqs = [2]uint64{s.half.seq, s.once.seq}
+	o.Timers = map[int64]timerSlot{}
+	for slot, t := range s.timers.slots {
+		o.Timers[slot] = timerSlot{slices.Clone(t.bits), t.count}
+	}
 	return o
 }
 
