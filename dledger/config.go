@@ -71,6 +71,13 @@ type Config struct {
 	ElectionTimeout    time.Duration
 	LeaderLeaseTimeout time.Duration
 
+	// ElectionStagger is by how much the members stand one after the other when
+	// the process of the leader is gone (default 50 ms, negative: never stand
+	// before HeartbeatTimeout). The one with the longest log stands at once. It
+	// should be longer than the best takes to begin: two that stand together may
+	// split the votes and leave the election to the timers.
+	ElectionStagger time.Duration
+
 	// Sync says whether the store fsyncs each append. It only chooses the
 	// default of EntriesInFlight here; the store does the syncing.
 	Sync bool
@@ -126,6 +133,7 @@ const (
 	DefaultHeartbeatTimeout   = 300 * time.Millisecond
 	DefaultElectionTimeout    = 300 * time.Millisecond
 	DefaultLeaderLeaseTimeout = 300 * time.Millisecond
+	DefaultElectionStagger    = 50 * time.Millisecond
 	DefaultEntryBytesMax      = 256 << 10
 	DefaultProposalSizeMax    = 16 << 20
 	DefaultProposalsMax       = 64 << 10
@@ -148,6 +156,7 @@ func (c Config) withDefaults() Config {
 	def(&c.HeartbeatTimeout, DefaultHeartbeatTimeout)
 	def(&c.ElectionTimeout, max(DefaultElectionTimeout, c.HeartbeatTimeout))
 	def(&c.LeaderLeaseTimeout, c.HeartbeatTimeout)
+	def(&c.ElectionStagger, DefaultElectionStagger)
 	def(&c.WatchdogTimeout, DefaultWatchdogTimeout)
 	def(&c.CheckpointInterval, DefaultCheckpointInterval)
 	def(&c.CloseTransferTimeout, DefaultTransferTimeout)

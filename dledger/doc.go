@@ -44,8 +44,9 @@
 //	barrier, transfer   role.go, transfer.go; at most one each, Raft answers them
 //	reporter            role.go; calls OnRole callbacks
 //	checkpointer        checkpoint.go; ends with Node.stop
+//	watchPeers          early.go; ends with Node.stop
 //	watchdog            watchdog.go; ends last
-//	listen, receive     transport.go; end in streams.Close
+//	listen, receive, relay  transport.go; end in streams.Close
 //	Raft's own          main, FSM, snapshots, two per follower, one per connection
 //
 // # Bytes

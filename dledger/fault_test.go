@@ -307,7 +307,7 @@ func TestChangedAddressIsAWarningThatNamesBoth(t *testing.T) {
 	old := moved.addr
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	moved.addr = l.Addr().String()
+	moved.addr, moved.bind = l.Addr().String(), l.Addr().String()
 	g.peers[2].Addr = moved.addr
 	g.members[0].start(nil)
 	g.members[1].start(nil)

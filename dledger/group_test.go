@@ -39,13 +39,15 @@ type groupOptions struct {
 	node    func(id string, n *Node)
 	fs      func(id string, fs vfs.FS) vfs.FS
 	logger  func(id string) hclog.Logger
+	relay   func(to string) string // the address the others dial instead
 }
 
 // member is one of them, across restarts.
 type member struct {
 	group *group
 	id    string
-	addr  string
+	addr  string // the others dial it
+	bind  string // and it listens there
 	dir   string // real folder: stable.db, and the store when on disk
 	fs    vfs.FS
 	kv    *store.MemKV
@@ -107,7 +109,10 @@ func newGroup(t testing.TB, o groupOptions) *group {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		listeners = append(listeners, l)
-		m := &member{group: g, id: fmt.Sprintf("n%d", i), addr: l.Addr().String(), exited: make(chan error, 1)}
+		m := &member{group: g, id: fmt.Sprintf("n%d", i), addr: l.Addr().String(), bind: l.Addr().String(), exited: make(chan error, 1)}
+		if o.relay != nil {
+			m.addr = o.relay(m.bind)
+		}
 		m.empty()
 		g.members = append(g.members, m)
 		g.peers = append(g.peers, Peer{ID: m.id, Addr: m.addr})
@@ -173,7 +178,7 @@ func (m *member) tryStart(l net.Listener) error {
 		Group:              "g",
 		SelfID:             m.id,
 		Peers:              m.group.peers,
-		Bind:               m.addr,
+		Bind:               m.bind,
 		Listen:             l,
 		Dir:                m.dir,
 		Store:              st,

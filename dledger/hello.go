@@ -16,8 +16,11 @@ import (
 //
 // All integers are big-endian. The greeting:
 //
-//	u32 magic 0xC0E7D1ED | u8 version=1 | u32 genesis |
+//	u32 magic | u8 version=1 | u32 genesis |
 //	u8 n | n bytes cluster | u8 n | n bytes group | u8 n | n bytes id of the dialling member
+//
+// The magic is 0xC0E7D1ED when Raft is to speak on the connection and 0xC0E7D1CA
+// for calls of ours (calls.go).
 //
 // The answer, 0 meaning welcome:
 //
@@ -30,6 +33,7 @@ import (
 // Names are at most 127 bytes, the sentence at most 255.
 const (
 	helloMagic   = 0xC0E7D1ED
+	callMagic    = 0xC0E7D1CA
 	helloVersion = 1
 
 	// helloTimeout bounds the exchange. It is far above a round trip and far
@@ -50,13 +54,18 @@ const (
 type hello struct {
 	cluster, group, id string
 	genesis            uint32
+	calls              bool // the connection is for calls of ours
 }
 
 // errStranger is what a peer that does not speak this protocol gets in the log.
 var errStranger = errors.New("it does not speak this group's protocol")
 
 func (h hello) encode() []byte {
-	b := binary.BigEndian.AppendUint32(nil, helloMagic)
+	magic := uint32(helloMagic)
+	if h.calls {
+		magic = callMagic
+	}
+	b := binary.BigEndian.AppendUint32(nil, magic)
 	b = append(b, helloVersion)
 	b = binary.BigEndian.AppendUint32(b, h.genesis)
 	for _, s := range []string{h.cluster, h.group, h.id} {
@@ -74,7 +83,8 @@ func readHello(r io.Reader) (hello, error) {
 	if _, err := io.ReadFull(r, head[:5]); err != nil {
 		return hello{}, fmt.Errorf("%w: the greeting ends early: %w", errStranger, err)
 	}
-	if m := binary.BigEndian.Uint32(head[:]); m != helloMagic {
+	magic := binary.BigEndian.Uint32(head[:])
+	if magic != helloMagic && magic != callMagic {
 		return hello{}, fmt.Errorf("%w: it began with %q", errStranger, head[:4])
 	}
 	if head[4] != helloVersion {
@@ -83,7 +93,7 @@ func readHello(r io.Reader) (hello, error) {
 	if _, err := io.ReadFull(r, head[5:]); err != nil {
 		return hello{}, fmt.Errorf("%w: the greeting ends early: %w", errStranger, err)
 	}
-	h := hello{genesis: binary.BigEndian.Uint32(head[5:])}
+	h := hello{genesis: binary.BigEndian.Uint32(head[5:]), calls: magic == callMagic}
 	for _, s := range []*string{&h.cluster, &h.group, &h.id} {
 		v, err := readName(r, nameBytesMax)
 		if err != nil {
@@ -131,11 +141,11 @@ func (h hello) judge(other hello) (byte, string) {
 	}
 }
 
-// welcome is the accepting side. An error means that the connection must be
-// closed; who it was is in it.
-func (h hello) welcome(conn net.Conn) error {
+// welcome is the accepting side. It returns the greeting. An error means that the
+// connection must be closed; who it was is in it.
+func (h hello) welcome(conn net.Conn) (hello, error) {
 	if err := conn.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return err
+		return hello{}, err
 	}
 	other, err := readHello(conn)
 	var verdict byte
@@ -145,7 +155,7 @@ func (h hello) welcome(conn net.Conn) error {
 	case errors.As(err, &version):
 		verdict, sentence = verdictVersion, version.Error()
 	case err != nil:
-		return err
+		return hello{}, err
 	default:
 		verdict, sentence = h.judge(other)
 	}
@@ -154,12 +164,12 @@ func (h hello) welcome(conn net.Conn) error {
 	answer = append(answer, helloVersion, verdict, byte(len(sentence)))
 	answer = append(answer, sentence...)
 	if _, err := conn.Write(answer); err != nil {
-		return fmt.Errorf("answer the greeting: %w", err)
+		return hello{}, fmt.Errorf("answer the greeting: %w", err)
 	}
 	if verdict != verdictWelcome {
-		return fmt.Errorf("member %q: %s", other.id, sentence)
+		return hello{}, fmt.Errorf("member %q: %s", other.id, sentence)
 	}
-	return conn.SetDeadline(time.Time{})
+	return other, conn.SetDeadline(time.Time{})
 }
 
 // greet is the dialling side.

@@ -45,6 +45,7 @@ type Node struct {
 	callbacks []func(RoleChange)
 
 	raft      *raft.Raft
+	running   atomic.Pointer[raft.Raft] // raft again, for calls of others, which may come while Start runs
 	logs      raft.LogStore
 	stable    *stableStore
 	snaps     *snapshotStore
@@ -59,7 +60,7 @@ type Node struct {
 	stop       chan struct{}  // closed when the node begins to end
 	unwatch    chan struct{}  // closed when the watchdog may end
 	operations operations     // barriers and transfers: Raft must answer them before it ends
-	background sync.WaitGroup // watchRole and checkpointer
+	background sync.WaitGroup // watchRole, checkpointer, watchPeers
 	watchdog   sync.WaitGroup
 
 	started     atomic.Bool
@@ -69,6 +70,7 @@ type Node struct {
 	failed      atomic.Bool
 	closed      atomic.Bool
 	elections   atomic.Uint64
+	early       atomic.Uint64
 	checkpoints atomic.Uint64
 	transfers   atomic.Int32 // running
 	transfer    sync.Mutex   // held by the running transfer
@@ -77,6 +79,7 @@ type Node struct {
 	// Seams of the tests.
 	wrapLogs    func(raft.LogStore) raft.LogStore
 	rpcInFlight int
+	earlyPause  time.Duration
 }
 
 // New checks the configuration. It starts nothing and touches no file.
@@ -94,6 +97,7 @@ func New(cfg Config) (*Node, error) {
 		stop:        make(chan struct{}),
 		unwatch:     make(chan struct{}),
 		rpcInFlight: 1,
+		earlyPause:  earlyPause * cfg.HeartbeatTimeout,
 	}, nil
 }
 
@@ -166,6 +170,7 @@ func (n *Node) start() error {
 	n.collector = newCollector(cfg, n.clock, func(l raft.Log) raft.ApplyFuture { return n.raft.ApplyLog(l, 0) }, n.transferRefused)
 	n.background.Go(n.watchRole)
 	n.background.Go(n.checkpointer)
+	n.background.Go(n.watchPeers)
 	return nil
 }
 
@@ -188,7 +193,7 @@ func (n *Node) listen(genesis uint32) error {
 		}
 	}
 	h := hello{cluster: n.cfg.Cluster, group: n.cfg.Group, id: self.ID, genesis: genesis}
-	n.streams = newStreams(l, self.Addr, h, n.logger)
+	n.streams = newStreams(l, self.Addr, h, n.answer, n.logger)
 	n.silence.Store(n.streams)
 	n.transport = newTransport(n.streams, n.cfg.Peers, n.rpcInFlight, n.logger.Named("net"))
 	return nil
@@ -229,6 +234,7 @@ func (n *Node) newRaft(state raft.FSM) (r *raft.Raft, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("dledger: start raft: %w", err)
 	}
+	n.running.Store(r)
 	r.RegisterObserver(raft.NewObserver(n.observed, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
 		return ok

@@ -28,6 +28,17 @@ func (r Role) String() string {
 	}
 }
 
+func roleOf(s raft.RaftState) Role {
+	switch s {
+	case raft.Leader:
+		return Leader
+	case raft.Candidate:
+		return Candidate
+	default:
+		return Follower
+	}
+}
+
 // RoleChange is one piece of news about who leads.
 type RoleChange struct {
 	// Leader says that this node leads and has applied everything any earlier
@@ -85,6 +96,7 @@ type Counters struct {
 	Waiting      int64  // proposals that wait or are in flight
 	WaitingBytes int64  // their bytes
 	Elections    uint64 // times this node became ready as leader
+	Early        uint64 // elections begun because the leader's process was gone
 	Checkpoints  uint64 // checkpoints made durable
 	Strangers    uint64 // connections refused by the greeting
 }
@@ -104,13 +116,9 @@ func (n *Node) Status() Status {
 		LastIndex:    n.raft.LastIndex(),
 		Counters:     n.collector.snapshot(),
 	}
-	switch n.raft.State() {
-	case raft.Leader:
-		s.Role = Leader
-	case raft.Candidate:
-		s.Role = Candidate
-	}
+	s.Role = roleOf(n.raft.State())
 	s.Counters.Elections = n.elections.Load()
+	s.Counters.Early = n.early.Load()
 	s.Counters.Checkpoints = n.checkpoints.Load()
 	s.Counters.Strangers = n.streams.strangers.Load()
 

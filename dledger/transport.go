@@ -37,6 +37,8 @@ type streams struct {
 	logger    hclog.Logger
 
 	greeted   chan net.Conn
+	answer    func(c net.Conn, from string) error // serves a connection for calls
+	gone      chan string                         // members whose connection to us ended; some are left out when nobody looks
 	stop      chan struct{}
 	running   sync.WaitGroup
 	strangers atomic.Uint64
@@ -45,6 +47,7 @@ type streams struct {
 	closed     bool
 	conns      map[*conn]struct{}
 	greeting   int
+	calls      int
 	lastLogged time.Time
 	unlogged   int
 }
@@ -60,14 +63,23 @@ type conn struct {
 	net.Conn
 	owner    *streams
 	accepted bool
+	peer     string // who dialled it; set before the first read of an accepted one
 	once     sync.Once
 }
 
 // Read reads. On an accepted connection, its end is the end of the stream
 // however it came about: raft logs anything else as an error, and a member that
-// stopped or died is not one of ours.
+// stopped or died is not one of ours. There is always a read waiting on one of
+// the connections that a leader keeps to its followers, since heartbeats are
+// answered at once; so the end of its process is seen here without delay.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if err != nil && c.peer != "" && !errors.Is(err, net.ErrClosed) {
+		select {
+		case c.owner.gone <- c.peer:
+		default:
+		}
+	}
 	if c.accepted && (errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET)) {
 		err = io.EOF
 	}
@@ -85,13 +97,15 @@ func (c *conn) Close() error {
 	return err
 }
 
-func newStreams(l net.Listener, advertise string, h hello, logger hclog.Logger) *streams {
+func newStreams(l net.Listener, advertise string, h hello, answer func(net.Conn, string) error, logger hclog.Logger) *streams {
 	s := &streams{
 		listener:  l,
 		advertise: advertised(advertise),
 		hello:     h,
 		logger:    logger,
 		greeted:   make(chan net.Conn),
+		answer:    answer,
+		gone:      make(chan string, connectionsKept),
 		stop:      make(chan struct{}),
 		conns:     map[*conn]struct{}{},
 	}
@@ -112,8 +126,13 @@ func (s *streams) Accept() (net.Conn, error) {
 	}
 }
 
-// Dial connects to a member and greets it.
+// Dial connects Raft to a member.
 func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return s.dial(to, timeout, helloMagic)
+}
+
+// dial connects to a member and greets it.
+func (s *streams) dial(to raft.ServerAddress, timeout time.Duration, magic uint32) (net.Conn, error) {
 	timeout = min(timeout, helloTimeout)
 	raw, err := net.DialTimeout("tcp", string(to), timeout)
 	if err != nil {
@@ -123,7 +142,9 @@ func (s *streams) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.hello.greet(c, timeout); err != nil {
+	h := s.hello
+	h.calls = magic == callMagic
+	if err := h.greet(c, timeout); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("dledger: member at %s: %w", to, err)
 	}
@@ -198,22 +219,42 @@ func (s *streams) listen() {
 	}
 }
 
-// receive lets one connection greet and hands it to Raft.
+// receive lets one connection greet and hands it to Raft, or serves it.
 func (s *streams) receive(raw net.Conn) {
 	c, err := s.adopt(raw, true)
+	var other hello
 	if err == nil {
-		err = s.hello.welcome(c)
-		if err != nil {
+		if other, err = s.hello.welcome(c); err != nil {
 			c.Close()
 			s.refuse(raw, err)
 		}
 	}
 	s.mu.Lock()
 	s.greeting--
+	if other.calls {
+		s.calls++
+		if s.calls > callsMax {
+			err = fmt.Errorf("%d calls are being answered", callsMax)
+		}
+	}
 	s.mu.Unlock()
+	if other.calls {
+		if err == nil {
+			err = s.answer(c, other.id)
+		}
+		c.Close()
+		s.mu.Lock()
+		s.calls--
+		s.mu.Unlock()
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			s.logger.Debug("a call of a member ended early", "peer", other.id, "error", err)
+		}
+		return
+	}
 	if err != nil {
 		return
 	}
+	c.peer = other.id
 	select {
 	case s.greeted <- c:
 	case <-s.stop:
@@ -246,10 +287,50 @@ func (s *streams) refuse(raw net.Conn, reason error) {
 // Raft out of its pipeline, which can wedge: a follower that answers one append
 // with a failure under load may never be sent another entry while heartbeats
 // keep it quiet (hashicorp/raft issue 611). One in flight measured as fast.
+//
+// Every call that arrives, except heartbeats, passes relay on its way to Raft.
 type transport struct {
 	*raft.NetworkTransport
+	streams *streams
+	book    addresses
+	rpcs    chan raft.RPC // to Raft
+
 	mu    sync.Mutex
 	peers map[raft.ServerID]contact
+	heard heard
+}
+
+// heard is what the calls of others said.
+type heard struct {
+	leader string // who sent entries last, in which term
+	term   uint64
+	needed uint64 // what a log must reach to match them, or to hold all that is committed
+	voting int    // requests for our vote that Raft has not answered
+	voted  uint64 // newest term in which another got our vote
+}
+
+// RequestVote asks for a vote.
+func (t *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return t.again(func() error { return t.NetworkTransport.RequestVote(id, to, req, resp) })
+}
+
+// RequestPreVote asks whether a vote would be given.
+func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return t.again(func() error { return t.NetworkTransport.RequestPreVote(id, to, req, resp) })
+}
+
+// again repeats a call that failed at once. Raft keeps connections for later
+// calls and only finds out by using them that the member was started again since;
+// without this, a vote is lost that way, and an election with it.
+func (t *transport) again(ask func() error) error {
+	var err error
+	for range connectionsKept + 1 {
+		began := time.Now()
+		if err = ask(); err == nil || errors.Is(err, syscall.ECONNREFUSED) || time.Since(began) > askEvery {
+			break
+		}
+	}
+	return err
 }
 
 // contact is what a member answered last.
@@ -267,6 +348,98 @@ func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *
 		t.mu.Unlock()
 	}
 	return err
+}
+
+// Consumer is where Raft takes its calls from.
+func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
+
+// relay hands calls to Raft until the streams are closed.
+func (t *transport) relay() {
+	for {
+		select {
+		case <-t.streams.stop:
+			return
+		case rpc := <-t.NetworkTransport.Consumer():
+			switch req := rpc.Command.(type) {
+			case *raft.AppendEntriesRequest:
+				t.mu.Lock()
+				t.heard.leader, t.heard.term = string(req.ID), req.Term
+				t.heard.needed = max(req.PrevLogEntry, req.LeaderCommitIndex)
+				t.mu.Unlock()
+			case *raft.RequestVoteRequest:
+				rpc.RespChan = t.watchVote(req.Term, rpc.RespChan)
+			}
+			select {
+			case t.rpcs <- rpc:
+			case <-t.streams.stop:
+				return
+			}
+		}
+	}
+}
+
+// watchVote passes Raft's answer to a request for its vote on to the asker.
+func (t *transport) watchVote(term uint64, to chan<- raft.RPCResponse) chan<- raft.RPCResponse {
+	from := make(chan raft.RPCResponse, 1)
+	t.mu.Lock()
+	t.heard.voting++
+	t.mu.Unlock()
+	t.streams.running.Go(func() {
+		select {
+		case <-t.streams.stop:
+		case answer := <-from:
+			t.mu.Lock()
+			t.heard.voting--
+			if vote, ok := answer.Response.(*raft.RequestVoteResponse); ok && vote.Granted {
+				t.heard.voted = max(t.heard.voted, term)
+			}
+			t.mu.Unlock()
+			to <- answer // it has room for one
+		}
+	})
+	return from
+}
+
+// others returns what the calls of others said so far.
+func (t *transport) others() heard {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.heard
+}
+
+// askEvery is how often timeoutNow asks whether it is still wanted.
+const askEvery = 5 * time.Millisecond
+
+// timeoutNow tells our own Raft to stand for election at once, as the leader
+// does in a transfer of leadership. Raft's goroutine may be busy with the disk;
+// wanted is asked until it takes the call. It returns whether it did.
+func (t *transport) timeoutNow(self string, wanted func() bool) bool {
+	rpc := raft.RPC{
+		Command: &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self), Addr: []byte(t.LocalAddr()),
+		}},
+		RespChan: make(chan raft.RPCResponse, 1),
+	}
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for wanted() {
+		select {
+		case t.rpcs <- rpc:
+			return true
+		case <-t.streams.stop:
+			return false
+		case <-tick.C:
+		}
+	}
+	return false
+}
+
+// address is where a member is dialled.
+func (t *transport) address(id raft.ServerID, otherwise raft.ServerAddress) raft.ServerAddress {
+	if addr, err := t.book.ServerAddr(id); err == nil {
+		return addr
+	}
+	return otherwise
 }
 
 func (t *transport) contact(id raft.ServerID) contact {
@@ -296,7 +469,7 @@ func newTransport(s *streams, peers []Peer, inFlight int, logger hclog.Logger) *
 	for _, p := range peers {
 		book[raft.ServerID(p.ID)] = raft.ServerAddress(p.Addr)
 	}
-	return &transport{
+	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			ServerAddressProvider: book,
 			Logger:                netLogger{logger, s},
@@ -305,8 +478,13 @@ func newTransport(s *streams, peers []Peer, inFlight int, logger hclog.Logger) *
 			MaxRPCsInFlight:       inFlight,
 			Timeout:               rpcTimeout,
 		}),
-		peers: map[raft.ServerID]contact{},
+		streams: s,
+		book:    book,
+		rpcs:    make(chan raft.RPC),
+		peers:   map[raft.ServerID]contact{},
 	}
+	s.running.Go(t.relay)
+	return t
 }
 
 var (
