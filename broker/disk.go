@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -37,36 +38,41 @@ func (b *Broker) lookAtDisk() {
 		})
 		return
 	}
-	used := 100 * float64(u.Total-u.Free) / float64(u.Total)
+	used := usedPercent(u)
 	was := b.diskFull.Load()
-	text := ""
-	switch {
-	case used >= float64(cfg.DiskLimit):
-		text = fmt.Sprintf("service not available now. disk %.1f %% of %s (limit %d %%): refusing writes; free some space or raise diskSpaceWarningLevelRatio",
-			used, cfg.StoreRoot, cfg.DiskLimit)
-	case b.store != nil && b.store.Log().Short():
-		// The share says little when one log file is a large part of the volume.
-		text = fmt.Sprintf("service not available now. disk %.1f %% of %s, %d MiB free: no room for the next file of the commit log, refusing writes; free some space",
-			used, cfg.StoreRoot, u.Free>>20)
-	}
-	if text == "" {
+	if used < float64(cfg.DiskLimit) {
 		if was != nil {
 			b.diskFull.Store(nil)
 			b.log.Info("disk has room again, taking sends", "used-percent", fmt.Sprintf("%.1f", used))
 		}
 		return
 	}
+	text := fmt.Sprintf("service not available now. disk %.1f %% of %s (limit %d %%): refusing writes; free some space or raise diskSpaceWarningLevelRatio",
+		used, cfg.StoreRoot, cfg.DiskLimit)
 	b.diskFull.Store(&text)
 	if was == nil {
-		b.log.Error("disk nearly full, refusing sends", "used-percent", fmt.Sprintf("%.1f", used), "limit-percent", cfg.DiskLimit,
-			"dir", cfg.StoreRoot, "free-bytes", u.Free)
+		b.log.Error("disk nearly full, refusing sends", "used-percent", fmt.Sprintf("%.1f", used), "limit-percent", cfg.DiskLimit, "dir", cfg.StoreRoot)
 	}
 }
 
-// diskRefusal is the answer to a send while the disk is nearly full, else nil.
+// diskRefusal is the answer to a send while the disk is nearly full, else nil. It
+// asks the log as well: one file of it can be a large part of the volume, and a
+// fast disk fills a small volume between two looks.
 func (b *Broker) diskRefusal() error {
 	if text := b.diskFull.Load(); text != nil {
 		return &refusal{code: protocol.StatusServiceNotAvailable, remark: *text}
 	}
-	return nil
+	if b.store == nil || !b.store.Log().Short() {
+		return nil
+	}
+	cfg := b.cfg()
+	u, err := b.fs.Usage(cfg.StoreRoot)
+	if err != nil || u.Total == 0 {
+		return refuse(protocol.StatusServiceNotAvailable, "service not available now. disk of %s is full: refusing writes; free some space", cfg.StoreRoot)
+	}
+	return refuse(protocol.StatusServiceNotAvailable,
+		"service not available now. disk %.1f %% of %s (limit %d %%), %d MiB free: refusing writes, there is no room for the next file of the commit log; free some space",
+		usedPercent(u), cfg.StoreRoot, cfg.DiskLimit, u.Free>>20)
 }
+
+func usedPercent(u vfs.Usage) float64 { return 100 * float64(u.Total-u.Free) / float64(u.Total) }

@@ -77,7 +77,7 @@ func (b *Broker) keepMessages(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if now.Sub(last) < b.cfg().CleanInterval && b.diskFull.Load() == nil {
+			if now.Sub(last) < b.cfg().CleanInterval && b.diskRefusal() == nil {
 				continue
 			}
 			last = now
@@ -89,10 +89,19 @@ func (b *Broker) keepMessages(ctx context.Context) {
 // cleanExpired is one round.
 func (b *Broker) cleanExpired() {
 	policy, err := b.cfg().policy()
-	if err == nil {
-		_, err = b.store.CleanExpired(store.CleanRequest{
+	for range 2 {
+		if err != nil {
+			break
+		}
+		var done store.Cleaned
+		done, err = b.store.CleanExpired(store.CleanRequest{
 			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
 		})
+		if err != nil || !done.Unsaved {
+			break
+		}
+		// Files could go that only the next checkpoint lets go of.
+		err = b.node.Checkpoint()
 	}
 	if err != nil {
 		b.log.Error("cannot remove expired messages", "error", err)

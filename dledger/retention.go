@@ -11,6 +11,14 @@ import (
 // snapshot when it returns.
 const laggingFor = time.Hour
 
+// Checkpoint saves the state now, so that the log before it may be removed.
+func (n *Node) Checkpoint() error {
+	if !n.started.Load() || n.closed.Load() || !n.dirty() {
+		return nil
+	}
+	return n.checkpoint()
+}
+
 // FirstNeeded returns the index of the first entry of the log that Raft still
 // needs; those before it may be removed by retention. What comes after the last
 // checkpoint is read at every start. On the leader a member that lags holds back

@@ -83,6 +83,8 @@ type Cleaned struct {
 	QueueFiles int
 	// Reason says why segments could go, Kept why the next one stayed.
 	Reason, Kept string
+	// Unsaved: more could go if there was a newer checkpoint.
+	Unsaved bool
 }
 
 // cleaning is the state between rounds.
@@ -172,6 +174,7 @@ func (c *clean) segments() error {
 	}
 	before, freed := uint64(0), uint64(0)
 	for i, seg := range c.s.commit.Segments() {
+		c.done.Unsaved = seg.Last > c.s.saved.Load() && seg.Last <= c.s.AppliedIndex()
 		if c.done.Kept = c.keep(seg, needed, freed); c.done.Kept == "" && i == segmentsPerRound {
 			c.done.Kept = fmt.Sprintf("at most %d in one round", segmentsPerRound)
 		}

@@ -44,7 +44,7 @@ type Log struct {
 	// so that a full disk is tried again only when the space is needed.
 	markDue    atomic.Int64
 	spareTried atomic.Int64
-	// short: the disk is full and the log lives on its reserve.
+	// short: see Short.
 	short      atomic.Bool
 	kick       chan struct{}
 	stop       context.CancelFunc

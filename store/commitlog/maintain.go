@@ -14,11 +14,19 @@ func (l *Log) maintain(ctx context.Context) {
 		defer t.Stop()
 		tick = t.C
 	}
+	var again <-chan time.Time
 	for {
+		if again == nil && l.short.Load() {
+			again = time.After(shortRetry)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.kick:
+			l.maintainOnce()
+			l.report()
+		case <-again:
+			again = nil
 			l.maintainOnce()
 			l.report()
 		case <-tick:
@@ -41,12 +49,7 @@ func (l *Log) maintainOnce() {
 	if l.failure.Load() != nil {
 		return
 	}
-	if err := l.keepReserveLocked(); err != nil && !l.short.Swap(true) {
-		l.log.Warn("the disk has no room for the reserve of the commit log", "error", err)
-	}
-	if err := l.prepareLocked(); err != nil {
-		l.log.Warn("could not prepare the next segment of the commit log, will try again when it is needed", "error", err)
-	}
+	l.makeRoomLocked()
 	if err := l.storeSidecarsLocked(); err != nil {
 		l.log.Warn("could not write a sidecar", "error", err)
 	}
@@ -57,6 +60,27 @@ func (l *Log) maintainOnce() {
 		// Otherwise each append would try again.
 		l.markDue.Add(l.cfg.markDistance)
 		l.log.Warn("could not write the durable mark", "error", err)
+	}
+}
+
+// makeRoomLocked allocates what the log will need next: the reserve, and in time
+// the next segment. Without room for them the log is short.
+func (l *Log) makeRoomLocked() {
+	was := l.short.Load()
+	if was {
+		l.spareTried.Store(-1) // in vain, but there may be room now
+	}
+	reserve := l.keepReserveLocked()
+	if reserve != nil && !was {
+		l.log.Warn("the disk has no room for the reserve of the commit log", "error", reserve)
+	}
+	spare := l.prepareLocked()
+	if spare != nil && !was {
+		l.log.Warn("could not prepare the next segment of the commit log, will try again when it is needed", "error", spare)
+	}
+	short := l.cfg.Reserve > 0 && (isFull(reserve) || isFull(spare))
+	if l.short.Store(short); was && !short {
+		l.log.Info("the disk has room again for the commit log")
 	}
 }
 

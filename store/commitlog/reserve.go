@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/cometmq/cometmq/store/segment"
 )
@@ -23,11 +24,15 @@ import (
 const (
 	reserveName    = "reserve"
 	reserveForMark = 16 << 10
+	// shortRetry is how often a log that is short looks for room.
+	shortRetry = 500 * time.Millisecond
 )
 
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
-// Short says that the disk is full and the log lives on its reserve.
+// Short says that the disk has no room for what the log will need next: the next
+// segment, or the reserve. What is allocated suffices for the group's own entries,
+// not for messages. It ends by itself soon after there is room.
 func (l *Log) Short() bool { return l.short.Load() }
 
 func (l *Log) reservePath() string { return filepath.Join(l.cfg.Dir, reserveName) }
@@ -85,37 +90,28 @@ func (l *Log) releaseReserveLocked() error {
 }
 
 // keepReserveLocked makes the reserve, after it has filled up a segment that is
-// short. An error that isFull means that there is still no room.
+// short. An error that isFull means that there is no room.
 func (l *Log) keepReserveLocked() error {
 	if l.cfg.Reserve == 0 {
 		return nil
 	}
-	was := l.short.Load()
-	if was {
+	if l.short.Load() {
 		if err := l.set.Last().Reserve(); err != nil {
 			return err
 		}
 	}
-	info, err := l.cfg.FS.Stat(l.reservePath())
-	if err == nil && info.Size() >= l.cfg.Reserve {
-		if was && l.short.CompareAndSwap(true, false) {
-			l.log.Info("the disk has room again for the commit log")
-		}
+	if info, err := l.cfg.FS.Stat(l.reservePath()); err == nil && info.Size() >= l.cfg.Reserve {
 		return nil
 	}
 	f, err := l.cfg.FS.OpenFile(l.reservePath(), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return fmt.Errorf("make the reserve: %w", err)
 	}
-	err = f.Preallocate(l.cfg.Reserve)
-	if err != nil {
+	if err = f.Preallocate(l.cfg.Reserve); err != nil {
 		err = fmt.Errorf("make the reserve: %w", err)
 		if merr := f.Preallocate(min(l.cfg.Reserve, reserveForMark)); merr != nil {
 			err = errors.Join(err, merr)
 		}
 	}
-	if err = errors.Join(err, f.Close()); err == nil && l.short.CompareAndSwap(true, false) {
-		l.log.Info("the disk has room again for the commit log")
-	}
-	return err
+	return errors.Join(err, f.Close())
 }
