@@ -55,6 +55,7 @@ func goldenCommands() [][]byte {
 		AppendPrepare(nil, 3, halfRecord("pg", "d")),
 		AppendResume(nil, 2, halfRecord("pg", "b")),
 		AppendForgetOnce(nil, 5),
+		AppendCleanTopic(nil, "gone"),
 	}
 }
 

@@ -110,6 +110,18 @@ func (s *Set) Queue(name string, id int32) *Queue {
 	return nil
 }
 
+// Topics returns the names of all topics that have a queue, in no order. Any
+// goroutine.
+func (s *Set) Topics() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]string, 0, len(s.topics))
+	for name := range s.topics {
+		out = append(out, name)
+	}
+	return out
+}
+
 // Append adds an entry to a queue, which is made if it does not exist, and
 // returns the queue and the entry's offset in it. It never waits for the disk
 // unless tails must be written. Applier only. Errors: ErrName.
