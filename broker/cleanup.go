@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/message"
@@ -46,13 +47,28 @@ func (b *Broker) handleCleanUnused(ctx context.Context, _ request) (*protocol.Re
 // cleanChunk is how many names one entry cleans.
 const cleanChunk = 1000
 
-// handleDeleteExpired serves DELETE_EXPIRED_COMMITLOG and
-// CLEAN_EXPIRED_CONSUMEQUEUE. Queues shrink with the log, and nothing of the log
-// expires in this version (fileReservedTime has no effect), so that there is
-// never anything left to remove; the remark says so to who reads it.
+// handleDeleteExpired serves DELETE_EXPIRED_COMMITLOG: what is older than
+// fileReservedTime goes now and in the next rounds, whatever the hour. As in
+// RocketMQ it concerns the member that is asked.
 func (b *Broker) handleDeleteExpired(context.Context, request) (*protocol.Response, error) {
-	return &protocol.Response{
-		Code: protocol.StatusSuccess, Header: protocol.EmptyHeader{},
-		Remark: "nothing has expired: this version keeps the commit log as a whole, fileReservedTime has no effect",
-	}, nil
+	b.store.DeleteExpired()
+	return b.cleanNow()
+}
+
+// handleCleanQueues serves CLEAN_EXPIRED_CONSUMEQUEUE: files of queues that point
+// at nothing any more go now and not with the next round.
+func (b *Broker) handleCleanQueues(context.Context, request) (*protocol.Response, error) {
+	return b.cleanNow()
+}
+
+func (b *Broker) cleanNow() (*protocol.Response, error) {
+	done, err := b.cleanRound()
+	if err != nil {
+		return nil, err
+	}
+	remark := fmt.Sprintf("removed %d segments of the commit log (%d bytes) and %d files of queues", len(done.Segments), done.Bytes, done.QueueFiles)
+	if done.Kept != "" {
+		remark += "; the next segment stays: " + done.Kept
+	}
+	return &protocol.Response{Code: protocol.StatusSuccess, Header: protocol.EmptyHeader{}, Remark: remark}, nil
 }

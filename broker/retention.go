@@ -86,15 +86,20 @@ func (b *Broker) keepMessages(ctx context.Context) {
 	}
 }
 
-// cleanExpired is one round.
+// cleanExpired is one round, whose error is logged.
 func (b *Broker) cleanExpired() {
-	policy, err := b.cfg().policy()
-	if err == nil {
-		_, err = b.store.CleanExpired(store.CleanRequest{
-			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
-		})
-	}
-	if err != nil {
+	if _, err := b.cleanRound(); err != nil {
 		b.log.Error("cannot remove expired messages", "error", err)
 	}
+}
+
+// cleanRound is one round.
+func (b *Broker) cleanRound() (store.Cleaned, error) {
+	policy, err := b.cfg().policy()
+	if err != nil {
+		return store.Cleaned{}, err
+	}
+	return b.store.CleanExpired(store.CleanRequest{
+		Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
+	})
 }

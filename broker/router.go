@@ -121,7 +121,7 @@ func routes() map[int32]*route {
 		protocol.CodeUpdateAndCreateSubGroupList: {leader: true, retry: true, answer: (*Broker).handlePutGroups},
 		protocol.CodeDeleteSubGroup:              {leader: true, retry: true, answer: (*Broker).handleDeleteGroup},
 		protocol.CodeCleanUnusedTopic:            {leader: true, retry: true, answer: (*Broker).handleCleanUnused},
-		protocol.CodeCleanExpiredConsumeQueue:    {answer: (*Broker).handleDeleteExpired},
+		protocol.CodeCleanExpiredConsumeQueue:    {answer: (*Broker).handleCleanQueues},
 		protocol.CodeDeleteExpiredCommitLog:      {answer: (*Broker).handleDeleteExpired},
 
 		protocol.CodeGetAllTopicConfig:         {answer: (*Broker).handleAllTopics},
