@@ -15,6 +15,7 @@ import (
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
+	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -42,11 +43,16 @@ func (b *Broker) handleGetConfig(context.Context, request) (*protocol.Response, 
 	states := map[string]string{
 		"brokerId": strconv.FormatInt(head.BrokerID, 10), "brokerRole": role, "brokerIP2": b.Addr().Addr().String(),
 		"haListenPort": strconv.Itoa(int(b.Addr().Port()) + 1), "storePathCommitLog": filepath.Join(cfg.StoreRoot, "commitlog"),
+		// The Java mqadmin's exportConfigs fails on a broker that lacks one of these.
+		"filterServerNums": "0", "msgTraceTopicName": message.TopicTrace, "useTLS": "false",
 	}
 	// What is worked out from other settings is shown as it is in force.
 	inForce := map[string]string{"brokerName": b.brokerName, "brokerIP1": b.Addr().Addr().String()}
 	text := config.EditText(b.settings.Text(), inForce)
 	for _, key := range slices.Sorted(maps.Keys(states)) {
+		if _, ok := b.settings.Value(key); ok {
+			continue
+		}
 		text = fmt.Appendf(text, "%s=%s\n", key, states[key])
 	}
 	return &protocol.Response{
