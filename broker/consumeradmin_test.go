@@ -526,6 +526,13 @@ func TestListsOfTopicsAndGroups(t *testing.T) {
 	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
 	require.Equal(t, `{"order":true,"perm":4,"readQueueNums":3,"topicFilterType":"SINGLE_TAG","topicName":"b","topicSysFlag":3,"writeQueueNums":3}`,
 		string(c.call(fields(protocol.CodeGetTopicConfig, "topic", "b")).Body))
+	topics.Topics = []protocol.TopicConfig{{TopicName: "a", ReadQueueNums: 1, WriteQueueNums: 2, Perm: 6, Attributes: map[string]string{"+message.type": "FIFO"}}}
+	resp = put(protocol.CodeUpdateAndCreateTopicList, &topics)
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	require.Contains(t, string(c.call(fields(protocol.CodeGetTopicConfig, "topic", "a")).Body), `"attributes":{"message.type":"FIFO"}`)
+	topics.Topics[0].Attributes = map[string]string{"-message.type": ""}
+	put(protocol.CodeUpdateAndCreateTopicList, &topics)
+	require.NotContains(t, string(c.call(fields(protocol.CodeGetTopicConfig, "topic", "a")).Body), "FIFO")
 	topics.Topics = []protocol.TopicConfig{{TopicName: "c", Perm: 6}, {TopicName: "TBW102", Perm: 6}}
 	require.Contains(t, put(protocol.CodeUpdateAndCreateTopicList, &topics).Remark, "conflict with system topic")
 	require.Equal(t, protocol.StatusTopicNotExist, c.call(fields(protocol.CodeGetTopicConfig, "topic", "c")).Code, "all or nothing")
