@@ -25,7 +25,7 @@ type adminLine struct {
 }
 
 // adminLines are in the order in which they run. Left out of the 57 sub-commands of 4.9.4 are the five of ACL, which we
-// do not have, the three over the message index, and two that never end (clusterRT, startMonitoring).
+// do not have, queryMsgTraceById, which needs traced messages, and two that never end (clusterRT, startMonitoring).
 var adminLines = []adminLine{
 	{"clusterList", []string{`(?m)^DefaultCluster\s+${broker}\s+0\s+${addr}\s+V4_9_4\s+[\d.]+\(\d+,\d+ms\)\s+[\d.]+\(\d+,\d+ms\)\s+0\s+[\d.]+\s+0\.\d+`}},
 	{"clusterList -m", []string{`(?m)^DefaultCluster\s+${broker}\s+0\s+0\s+\d+\s+\d+`}},
@@ -65,6 +65,8 @@ var adminLines = []adminLine{
 	{"printMsgByQueue -t ${topic} -a ${broker} -i ${queue} -p true -d true -f true", []string{`BODY: precious`, `Tag: tagG\s+Count: 1`}},
 	{"queryMsgById -i ${msgid}", []string{`(?m)^Topic:\s+${topic}$`, `(?m)^Tags:\s+\[tagG\]`, `(?m)^Queue Offset:\s+\d+`, `${group}.*CONSUMED|MessageTrack \[consumerGroup=${group}, trackType=CONSUMED`}},
 	{"queryMsgById -i ${msgid} -g ${group} -d ${clientId}", []string{`consumeResult=CR_SUCCESS`}},
+	{"queryMsgByKey -t ${topic} -k goKey", []string{`(?m)^[0-9A-Fa-f]{32}\s+${queue}\s+0`}},
+	{"queryMsgByUniqueKey -t ${topic} -i ${uniq}", []string{`(?m)^Topic:\s+${topic}$`, `UNIQ_KEY=${uniq}`, `consumerGroup=${group}, trackType=CONSUMED`}},
 	{"queryMsgByOffset -t ${topic} -b ${broker} -i ${queue} -o 0", []string{`(?m)^OffsetID:\s+[0-9A-F]{32}`}},
 	{"queryCq -t ${topic} -q ${queue} -i 0 -c 5 -b ${addr} -g ${group}", []string{`(?s)idx: 0.*physicOffset`, `"subString":"\*"|subString`}},
 
@@ -126,7 +128,7 @@ func TestJavaMqadmin(t *testing.T) {
 	dir, out := t.TempDir(), t.TempDir()
 	brokerName, _, _ := strings.Cut(leader.Name, "/")
 	fill := strings.NewReplacer("${broker}", brokerName, "${addr}", leader.Addr, "${namesrv}", c.namesrv, "${topic}", topic, "${group}", group,
-		"${gogroup}", gogroup, "${offline}", offline, "${msgid}", sent.OffsetMsgID, "${queue}", strconv.Itoa(sent.MessageQueue.QueueId), "${dir}", dir)
+		"${gogroup}", gogroup, "${offline}", offline, "${msgid}", sent.OffsetMsgID, "${uniq}", sent.MsgID, "${queue}", strconv.Itoa(sent.MessageQueue.QueueId), "${dir}", dir)
 	var lines []string
 	for _, l := range adminLines {
 		lines = append(lines, strings.Join(append(strings.Fields(fill.Replace(l.args)), "-n", c.namesrv), "\t"))
