@@ -17,25 +17,25 @@ import (
 
 // waitGauge knows for how long the oldest send waits, from two numbers. Sends
 // are answered in the order in which they came, nearly, so that the last one
-// answered is just older than the oldest that waits.
+// answered is just older than the oldest that waits. Times are since the start.
 type waitGauge struct{ waiting, since atomic.Int64 }
 
-func (g *waitGauge) enter(at time.Time) {
+func (g *waitGauge) enter(at time.Duration) {
 	if g.waiting.Add(1) == 1 {
-		g.since.Store(at.UnixNano())
+		g.since.Store(int64(at))
 	}
 }
 
-func (g *waitGauge) leave(began time.Time) {
-	g.since.Store(began.UnixNano())
+func (g *waitGauge) leave(began time.Duration) {
+	g.since.Store(int64(began))
 	g.waiting.Add(-1)
 }
 
-func (g *waitGauge) head(now time.Time) time.Duration {
+func (g *waitGauge) head(now time.Duration) time.Duration {
 	if g.waiting.Load() <= 0 {
 		return 0
 	}
-	return max(time.Duration(now.UnixNano()-g.since.Load()), 0)
+	return max(now-time.Duration(g.since.Load()), 0)
 }
 
 // earliestTime remembers the time of the oldest message, which changes only when
@@ -158,7 +158,7 @@ func (b *Broker) addTraffic(t runtimeTable) {
 func (b *Broker) addQueues(t runtimeTable, now time.Time, st dledger.Status) {
 	t.num("sendThreadPoolQueueSize", st.Counters.Waiting)
 	t.num("sendThreadPoolQueueCapacity", dledger.DefaultProposalsMax)
-	t.ms("sendThreadPoolQueueHeadWaitTimeMills", b.waitingSends.head(now))
+	t.ms("sendThreadPoolQueueHeadWaitTimeMills", b.waitingSends.head(now.Sub(b.stats.Start())))
 	n, head := b.readers.waiting()
 	t.num("pullThreadPoolQueueSize", int64(n))
 	t.num("pullThreadPoolQueueCapacity", int64(b.cfg().ReadQueueMax))

@@ -31,8 +31,8 @@ type sendOp struct {
 	props    []byte // property string as it will be stored
 	answer   protocol.SendResponseHeader
 	resp     protocol.Response
-	newTopic bool // the proposal begins with commands that create topics
-	began    time.Time
+	newTopic bool          // the proposal begins with commands that create topics
+	began    time.Duration // since the broker's start
 	queue    int32
 	once     bool // the topic has de-duplication
 	wrapped  wrapped
@@ -85,7 +85,7 @@ func (b *Broker) handleSend(r request) {
 
 // propose hands the op to the node; sendDone has it from then on.
 func (op *sendOp) propose() {
-	op.began = time.Now()
+	op.began = time.Since(op.b.stats.Start())
 	op.b.waitingSends.enter(op.began)
 	op.b.node.Propose(&op.proposal)
 }
@@ -429,7 +429,7 @@ func sendDone(p *dledger.Proposal) {
 	}
 	op.answer.Region, op.answer.TraceOn = b.cfg().RegionID, b.cfg().TraceOn
 	op.resp = protocol.Response{Code: protocol.StatusSuccess, Header: &op.answer}
-	b.stats.PutTook(time.Since(op.began))
+	b.stats.PutTook(time.Since(b.stats.Start()) - op.began)
 	r.reply(&op.resp)
 	op.recycle()
 }
