@@ -2,6 +2,7 @@ package broker
 
 import (
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cometmq/cometmq/remoting/protocol"
@@ -32,4 +33,18 @@ func changeAttributes(old map[string]string, text string) (map[string]string, er
 		}
 	}
 	return out, nil
+}
+
+// attributeText is the same for the attributes of a topic in a list, whose keys
+// carry the sign.
+func attributeText(attributes map[string]string) string {
+	items := make([]string, 0, len(attributes))
+	for _, key := range slices.Sorted(maps.Keys(attributes)) {
+		item := key
+		if value := attributes[key]; value != "" {
+			item += "=" + value
+		}
+		items = append(items, item)
+	}
+	return strings.Join(items, ",")
 }

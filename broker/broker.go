@@ -20,11 +20,13 @@ import (
 	"github.com/cometmq/cometmq/broker/delay"
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/broker/stats"
 	"github.com/cometmq/cometmq/broker/transaction"
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/remoting"
+	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
 )
 
@@ -51,6 +53,9 @@ type Options struct {
 	FS vfs.FS
 	// OpenKV replaces the store's metadata file, for tests on a memory disk.
 	OpenKV func(path string) (store.KVFile, error)
+	// ConfigFile is the file that the settings came from, where changed ones are
+	// kept; "" is SettingsFile of the store.
+	ConfigFile string
 	// Listener and RaftListener replace listenPort and the port in dLegerPeers,
 	// for tests. With Listener there is no VIP port.
 	Listener     net.Listener
@@ -72,20 +77,22 @@ type Broker struct {
 	followerID int64
 	peers      []dledger.Peer
 	levels     delay.Levels
-	ip         netip.Addr     // brokerIP1
-	addr       netip.AddrPort // brokerIP1:listenPort, what clients dial
-	external   string         // what clients outside of the network dial, or ""
+	ip         netip.Addr                     // brokerIP1
+	addr       netip.AddrPort                 // brokerIP1:listenPort as it was at the start; in message ids
+	advertised atomic.Pointer[netip.AddrPort] // what clients dial
+	external   string                         // what clients outside of the network dial, or ""
 
-	routes  map[int32]*route
-	stats   stats
-	sendOps sync.Pool // of *sendOp
-	meta    *metadata.State
-	store   *store.Store
-	node    *dledger.Node
-	clients *group.Clients
-	offsets *group.Offsets
-	delay   *delay.Scheduler
-	checker *transaction.Checker
+	routes       map[int32]*route
+	stats        *stats.Stats
+	waitingSends waitGauge
+	sendOps      sync.Pool // of *sendOp
+	meta         *metadata.State
+	store        *store.Store
+	node         *dledger.Node
+	clients      *group.Clients
+	offsets      *group.Offsets
+	delay        *delay.Scheduler
+	checker      *transaction.Checker
 
 	readers    *workers
 	held       *holdTable
@@ -108,6 +115,13 @@ type Broker struct {
 	// diskFull is the remark for sends while the disk is nearly full.
 	diskFull atomic.Pointer[string]
 	diskOnce sync.Once
+
+	// configMu lets one update of the settings happen at a time.
+	configMu      sync.Mutex
+	configVersion protocol.DataVersion
+
+	peerRates peerRates
+	firstTime earliestTime
 
 	waitMu  sync.Mutex
 	waiting int
@@ -141,7 +155,8 @@ func New(opts Options) (*Broker, error) {
 		brokerName: cfg.brokerName(), selfID: cfg.selfID(),
 		routes: routes(), roleWake: make(chan struct{}, 1),
 	}
-	b.stats.start = time.Now()
+	b.stats = stats.New(stats.Config{Cluster: cfg.ClusterName})
+	b.configVersion.Timestamp = b.stats.Start().UnixMilli()
 	var err error
 	if b.peers, err = cfg.peers(); err != nil {
 		return nil, err
@@ -171,7 +186,12 @@ func (b *Broker) cfg() *Config { return b.settings.Current() }
 func (b *Broker) name() string { return b.brokerName + "/" + b.selfID }
 
 // Addr is the address clients are told, valid after Start.
-func (b *Broker) Addr() netip.AddrPort { return b.addr }
+func (b *Broker) Addr() netip.AddrPort {
+	if a := b.advertised.Load(); a != nil {
+		return *a
+	}
+	return b.addr
+}
 
 // Name is the broker's name in routes.
 func (b *Broker) Name() string { return b.brokerName }
@@ -360,14 +380,15 @@ func (b *Broker) connClosed(c *remoting.Conn) {
 
 // keepHouse does what is done every ten seconds.
 func (b *Broker) keepHouse(ctx context.Context) {
-	tick := time.NewTicker(statInterval)
+	tick := time.NewTicker(stats.Interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			b.stats.sample(now)
+		case <-tick.C:
+			b.stats.Sample()
+			b.peerRates.sample(b.peerPositions(), time.Now())
 			b.forgetOnce()
 			for _, c := range b.clients.Expire() {
 				if conn, ok := c.(*remoting.Conn); ok {
@@ -406,5 +427,6 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 func (b *Broker) Status() dledger.Status { return b.node.Status() }
 
 func (b *Broker) haAddr() string {
-	return netip.AddrPortFrom(b.addr.Addr(), b.addr.Port()+1).String()
+	addr := b.Addr()
+	return netip.AddrPortFrom(addr.Addr(), addr.Port()+1).String()
 }

@@ -30,8 +30,9 @@ type Config struct {
 
 	// IP1 is the address clients are told to dial and that message ids carry.
 	// Empty or "auto" means the first IPv4 address that is not loopback. A host
-	// name is resolved once at start, because ids need the literal address.
-	IP1 string `cfg:"brokerIP1" important:"true"`
+	// name is resolved once at start, because ids need the literal address. A
+	// change while running is told to others; ids keep the address of the start.
+	IP1 string `cfg:"brokerIP1" important:"true" live:"true"`
 	// AdvertisedListeners gives this broker two addresses, for clients in its own
 	// network and for all others: "internal://broker-a:10911,external://127.0.0.1:10911".
 	// internal replaces brokerIP1; external takes effect on name servers that have
@@ -39,14 +40,16 @@ type Config struct {
 	AdvertisedListeners string `cfg:"advertisedListeners" important:"true"`
 
 	// ListenPort is the port for clients. Port ListenPort-2 serves the same
-	// requests except pulls (RocketMQ's VIP channel) while VIPChannel is true.
-	ListenPort int    `cfg:"listenPort" important:"true" min:"0" max:"65535"`
+	// requests except pulls (RocketMQ's VIP channel) while VIPChannel is true. A
+	// change while running changes what clients are told, and where the broker
+	// listens after its next start.
+	ListenPort int    `cfg:"listenPort" important:"true" live:"true" min:"0" max:"65535"`
 	BindIP     string `cfg:"bindAddress"`
 	VIPChannel bool   `cfg:"enableVipChannel"`
 
 	// NamesrvAddr lists the name servers, separated by ";". Empty is allowed:
 	// the broker then serves clients that know its address.
-	NamesrvAddr string `cfg:"namesrvAddr" env:"NAMESRV_ADDR" important:"true"`
+	NamesrvAddr string `cfg:"namesrvAddr" env:"NAMESRV_ADDR" important:"true" live:"true"`
 
 	// RegisterPeriod is the time between registrations; values outside 10 to
 	// 60 s are clamped, as in RocketMQ. RegisterTimeout bounds one of them.

@@ -147,7 +147,7 @@ func (f *forwarder) try(r *forwardedRequest) {
 		return
 	}
 	client := f.client
-	if r.route.read != nil && r.route.notVIP {
+	if r.route.read != nil && r.route.notVIP || r.route.patience > 0 {
 		client = f.pulls
 	}
 	client.InvokeAsync(addr, req, func(resp *protocol.Command, err error) { f.answered(r, addr, resp, err) })

@@ -42,10 +42,7 @@ func (b *Broker) handleUpdateOffset(r request) {
 		return
 	}
 	answer := func(err error) {
-		if errors.Is(err, group.ErrOffsetsDropped) {
-			err = dledger.ErrUnknown
-		}
-		if err != nil {
+		if err = offsetError(err); err != nil {
 			b.failed(r, b.routes[protocol.CodeUpdateConsumerOffset], err)
 			return
 		}
@@ -56,6 +53,14 @@ func (b *Broker) handleUpdateOffset(r request) {
 	} else if err := b.offsets.CommitWait(c, answer); err != nil {
 		answer(err)
 	}
+}
+
+// offsetError says of a commit that was given up what is known of it.
+func offsetError(err error) error {
+	if errors.Is(err, group.ErrOffsetsDropped) {
+		return dledger.ErrUnknown
+	}
+	return err
 }
 
 // checkCommit refuses what the replicated table would not take.
@@ -91,12 +96,7 @@ func (b *Broker) handleQueryOffset(_ context.Context, r request) (*protocol.Resp
 		return nil, err
 	}
 	name, topic := string(h.ConsumerGroup), string(h.Topic)
-	// Pending first: a commit that lands between the two looks is found by the
-	// second one.
-	offset, ok := b.offsets.Pending(name, topic, h.QueueID)
-	if !ok {
-		offset, ok = b.meta.Offset(name, topic, h.QueueID)
-	}
+	offset, ok := b.consumerOffset(name, topic, h.QueueID)
 	if !ok {
 		first, _ := b.store.QueueRange(topic, h.QueueID)
 		if first > 0 || h.NoZeroIfMissing {

@@ -78,6 +78,7 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 	}
 	cfg := b.cfg()
 	buf := protocol.GetBuffer(pullBufferSize)
+	began := time.Now()
 	res := b.store.Get(store.GetRequest{
 		Topic:       p.topic,
 		QueueID:     p.queue,
@@ -113,8 +114,9 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 	if res.Status == store.Found {
 		buf.B = res.Messages
 		resp.Body, resp.Release = res.Messages, buf.Release
-		b.stats.pulled(res.Count, len(res.Messages))
+		b.stats.Get(p.topic, p.group, p.queue, res.Count, len(res.Messages), time.Since(began))
 	} else {
+		b.stats.GetMissed()
 		buf.Release()
 	}
 	call.Reply(&resp)

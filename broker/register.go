@@ -214,7 +214,7 @@ func (b *Broker) registrationHeader() protocol.BrokerHeader {
 		id = protocol.MasterID
 	}
 	return protocol.BrokerHeader{
-		ClusterName: b.cfg().ClusterName, BrokerName: b.brokerName, BrokerAddr: b.addr.String(), BrokerID: id,
+		ClusterName: b.cfg().ClusterName, BrokerName: b.brokerName, BrokerAddr: b.Addr().String(), BrokerID: id,
 		HAServerAddr: b.haAddr(), ExternalAddr: b.external,
 	}
 }

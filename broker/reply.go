@@ -93,7 +93,7 @@ func (op *sendOp) pushRequest() *protocol.Command {
 func (op *sendOp) pushed(fault string) {
 	op.reply.fault = fault
 	if op.b.cfg().StoreReply && op.b.leading.Load() {
-		op.b.node.Propose(&op.proposal)
+		op.propose()
 		return
 	}
 	op.answerReply(nil)

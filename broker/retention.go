@@ -86,24 +86,34 @@ func (b *Broker) keepMessages(ctx context.Context) {
 	}
 }
 
-// cleanExpired is one round.
+// cleanExpired is one round, whose error is logged.
 func (b *Broker) cleanExpired() {
-	policy, err := b.cfg().policy()
-	for range 2 {
-		if err != nil {
-			break
-		}
-		var done store.Cleaned
-		done, err = b.store.CleanExpired(store.CleanRequest{
-			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
-		})
-		if err != nil || !done.Unsaved {
-			break
-		}
-		// Files could go that only the next checkpoint lets go of.
-		err = b.node.Checkpoint()
-	}
-	if err != nil {
+	if _, err := b.cleanRound(); err != nil {
 		b.log.Error("cannot remove expired messages", "error", err)
 	}
+}
+
+// cleanRound is one round.
+func (b *Broker) cleanRound() (store.Cleaned, error) {
+	policy, err := b.cfg().policy()
+	if err != nil {
+		return store.Cleaned{}, err
+	}
+	var total store.Cleaned
+	for range 2 {
+		done, err := b.store.CleanExpired(store.CleanRequest{
+			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
+		})
+		done.Segments, done.Bytes = append(total.Segments, done.Segments...), total.Bytes+done.Bytes
+		done.QueueFiles += total.QueueFiles
+		total = done
+		if err != nil || !done.Unsaved {
+			return total, err
+		}
+		// Files could go that only the next checkpoint lets go of.
+		if err := b.node.Checkpoint(); err != nil {
+			return total, err
+		}
+	}
+	return total, nil
 }

@@ -62,7 +62,7 @@ func (b *Broker) runRoles(ctx context.Context) {
 // startLeading announces this member to the others, who forward to the address
 // they find there, and starts what only a leader does.
 func (b *Broker) startLeading(c dledger.RoleChange) {
-	b.proposeAsync(metadata.AppendAnnounce(nil, metadata.Member{ID: b.selfID, Addr: b.addr.String(), Term: c.Term}), 1)
+	b.proposeAsync(metadata.AppendAnnounce(nil, metadata.Member{ID: b.selfID, Addr: b.Addr().String(), Term: c.Term}), 1)
 	b.delay.Start(b.ctx)
 	b.checker.Start(b.ctx)
 }

@@ -60,6 +60,9 @@ type route struct {
 	// retry: carrying it out twice does no harm, so a forwarding member may
 	// send it again after losing the connection to the leader.
 	retry bool
+	// patience is how long an answer may take, 0 = groupTimeout. More is for
+	// requests that wait for a client.
+	patience time.Duration
 	// here: another member than the leader may serve this one request.
 	here func(b *Broker, r request) bool
 	// silent: this one request gets no answer and changes nothing.
@@ -111,10 +114,15 @@ func routes() map[int32]*route {
 		protocol.CodeLockBatchMQ:   {leader: true, retry: true, answer: (*Broker).handleLock},
 		protocol.CodeUnlockBatchMQ: {leader: true, retry: true, answer: (*Broker).handleUnlock},
 
-		protocol.CodeUpdateAndCreateTopic:    {leader: true, retry: true, answer: (*Broker).handlePutTopic},
-		protocol.CodeDeleteTopicInBroker:     {leader: true, retry: true, answer: (*Broker).handleDeleteTopic},
-		protocol.CodeUpdateAndCreateSubGroup: {leader: true, retry: true, answer: (*Broker).handlePutGroup},
-		protocol.CodeDeleteSubGroup:          {leader: true, retry: true, answer: (*Broker).handleDeleteGroup},
+		protocol.CodeUpdateAndCreateTopic:        {leader: true, retry: true, answer: (*Broker).handlePutTopic},
+		protocol.CodeUpdateAndCreateTopicList:    {leader: true, retry: true, answer: (*Broker).handlePutTopics},
+		protocol.CodeDeleteTopicInBroker:         {leader: true, retry: true, answer: (*Broker).handleDeleteTopic},
+		protocol.CodeUpdateAndCreateSubGroup:     {leader: true, retry: true, answer: (*Broker).handlePutGroup},
+		protocol.CodeUpdateAndCreateSubGroupList: {leader: true, retry: true, answer: (*Broker).handlePutGroups},
+		protocol.CodeDeleteSubGroup:              {leader: true, retry: true, answer: (*Broker).handleDeleteGroup},
+		protocol.CodeCleanUnusedTopic:            {leader: true, retry: true, answer: (*Broker).handleCleanUnused},
+		protocol.CodeCleanExpiredConsumeQueue:    {answer: (*Broker).handleCleanQueues},
+		protocol.CodeDeleteExpiredCommitLog:      {answer: (*Broker).handleDeleteExpired},
 
 		protocol.CodeGetAllTopicConfig:         {answer: (*Broker).handleAllTopics},
 		protocol.CodeGetTopicConfig:            {answer: (*Broker).handleTopicConfig},
@@ -122,10 +130,31 @@ func routes() map[int32]*route {
 		protocol.CodeGetSubGroupConfig:         {answer: (*Broker).handleGroupConfig},
 		protocol.CodeGetSystemTopicListFromBrk: {answer: (*Broker).handleSystemTopics},
 		protocol.CodeGetTopicStatsInfo:         {leader: true, retry: true, answer: (*Broker).handleTopicStats},
-		protocol.CodeGetConsumerConnectionList: {answer: (*Broker).handleConsumerConnections},
-		protocol.CodeGetProducerConnectionList: {answer: (*Broker).handleProducerConnections},
 		protocol.CodeGetBrokerRuntimeInfo:      {answer: (*Broker).handleRuntimeInfo},
+		protocol.CodeGetBrokerHAStatus:         {answer: (*Broker).handleHAStatus},
 		protocol.CodeGetBrokerConfig:           {answer: (*Broker).handleGetConfig},
+		protocol.CodeUpdateBrokerConfig:        {answer: (*Broker).handleUpdateConfig},
+
+		// Clients tell every member that they live, but the leader is told first and
+		// most reliably: producers do not tell followers at all.
+		protocol.CodeGetConsumerConnectionList: {leader: true, retry: true, answer: (*Broker).handleConsumerConnections},
+		protocol.CodeGetProducerConnectionList: {leader: true, retry: true, answer: (*Broker).handleProducerConnections},
+		protocol.CodeGetAllProducerInfo:        {leader: true, retry: true, answer: (*Broker).handleAllProducers},
+		protocol.CodeQueryTopicConsumeByWho:    {leader: true, retry: true, answer: (*Broker).handleTopicConsumers},
+		protocol.CodeGetConsumeStats:           {leader: true, retry: true, answer: (*Broker).handleConsumeStats},
+		protocol.CodeGetBrokerConsumeStats:     {leader: true, retry: true, answer: (*Broker).handleBrokerConsumeStats},
+		protocol.CodeQueryConsumeTimeSpan:      {leader: true, retry: true, answer: (*Broker).handleTimeSpan},
+		protocol.CodeQueryConsumeQueue:         {leader: true, retry: true, answer: (*Broker).handleQueryQueue},
+		protocol.CodeViewBrokerStatsData:       {leader: true, retry: true, answer: (*Broker).handleViewStats},
+		protocol.CodeGetAllConsumerOffset:      {leader: true, retry: true, answer: (*Broker).handleAllOffsets},
+		protocol.CodeGetAllDelayOffset:         {leader: true, retry: true, answer: (*Broker).handleDelayOffsets},
+		protocol.CodeQueryCorrectionOffset:     {leader: true, retry: true, answer: (*Broker).handleCorrection},
+		protocol.CodeCloneGroupOffset:          {leader: true, retry: true, answer: (*Broker).handleCloneOffset},
+
+		protocol.CodeInvokeBrokerToResetOffset: {leader: true, answer: (*Broker).handleResetOffset},
+		protocol.CodeInvokeBrokerToGetStatus:   {leader: true, patience: callPatience, answer: (*Broker).handleConsumerStatus},
+		protocol.CodeGetConsumerRunningInfo:    {leader: true, patience: callPatience, answer: (*Broker).handleRunningInfo},
+		protocol.CodeConsumeMessageDirectly:    {leader: true, patience: callPatience, answer: (*Broker).handleConsumeDirectly},
 
 		protocol.CodeViewMessageByID: {read: (*Broker).handleViewMessage},
 		protocol.CodeQueryMessage:    {leader: true, retry: true, read: (*Broker).handleQueryMessage},
@@ -186,7 +215,11 @@ func (b *Broker) serve(r request, rt *route) {
 
 // answer runs a waiting handler and writes what it returns.
 func (b *Broker) answer(r request, rt *route) {
-	ctx, cancel := context.WithTimeout(b.ctx, groupTimeout)
+	patience := rt.patience
+	if patience == 0 {
+		patience = groupTimeout
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	resp, err := rt.answer(b, ctx, r)
 	cancel()
 	if err != nil {

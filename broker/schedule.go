@@ -110,6 +110,9 @@ func (l *delayLog) ProposeMature(level int32, from, to message.QueueOffset, nest
 		}
 		switch v := p.Results[0].Value.(type) {
 		case metadata.Matured:
+			if v.Applied {
+				l.b.countMatured(nested)
+			}
 			done(v.Applied, nil)
 		case error:
 			done(false, v)
@@ -117,6 +120,15 @@ func (l *delayLog) ProposeMature(level int32, from, to message.QueueOffset, nest
 			done(false, fmt.Errorf("unexpected result %T of a delivery", v))
 		}
 	}})
+}
+
+// countMatured counts delayed messages under the topics they went to.
+func (b *Broker) countMatured(nested [][]byte) {
+	for _, rec := range nested {
+		if m, err := message.ViewStored(rec); err == nil {
+			b.stats.Put(string(m.Topic()), 1, len(m))
+		}
+	}
 }
 
 // deliverable says whether a delayed message still has a place to go. A half

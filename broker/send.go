@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cometmq/cometmq/broker/delay"
 	"github.com/cometmq/cometmq/broker/metadata"
@@ -30,7 +31,8 @@ type sendOp struct {
 	props    []byte // property string as it will be stored
 	answer   protocol.SendResponseHeader
 	resp     protocol.Response
-	newTopic bool // the proposal begins with commands that create topics
+	newTopic bool          // the proposal begins with commands that create topics
+	began    time.Duration // since the broker's start
 	queue    int32
 	once     bool // the topic has de-duplication
 	wrapped  wrapped
@@ -74,10 +76,18 @@ func (b *Broker) handleSend(r request) {
 	op := b.newSendOp(r)
 	if err := op.build(); err != nil {
 		op.recycle()
+		b.stats.PutFailed()
 		b.fail(r, err)
 		return
 	}
-	b.node.Propose(&op.proposal)
+	op.propose()
+}
+
+// propose hands the op to the node; sendDone has it from then on.
+func (op *sendOp) propose() {
+	op.began = time.Since(op.b.stats.Start())
+	op.b.waitingSends.enter(op.began)
+	op.b.node.Propose(&op.proposal)
 }
 
 // build checks the request in RocketMQ's order and encodes what it stores into
@@ -385,8 +395,10 @@ func readWriteTopic(name string, queues int32) *protocol.TopicConfig {
 func sendDone(p *dledger.Proposal) {
 	op := p.User.(*sendOp)
 	b, r := op.b, op.r
+	b.waitingSends.leave(op.began)
 	sent, err := op.places()
 	if err != nil {
+		b.stats.PutFailed()
 		if op.reply != nil {
 			op.answerReply(err)
 			return
@@ -409,7 +421,7 @@ func sendDone(p *dledger.Proposal) {
 	op.answer.QueueID = sent.Queue
 	op.answer.QueueOffset = int64(sent.Results[0].Queue)
 	if !sent.Duplicate {
-		b.stats.sent(len(p.Stamps), len(p.Data))
+		b.stats.Put(op.msg.Topic, len(p.Stamps), len(p.Data))
 	}
 	if op.reply != nil {
 		op.answerReply(nil)
@@ -417,6 +429,7 @@ func sendDone(p *dledger.Proposal) {
 	}
 	op.answer.Region, op.answer.TraceOn = b.cfg().RegionID, b.cfg().TraceOn
 	op.resp = protocol.Response{Code: protocol.StatusSuccess, Header: &op.answer}
+	b.stats.PutTook(time.Since(b.stats.Start()) - op.began)
 	r.reply(&op.resp)
 	op.recycle()
 }

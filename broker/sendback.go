@@ -80,8 +80,17 @@ func (b *Broker) handleSendBack(ctx context.Context, r request) (*protocol.Respo
 	if _, err := b.carryOut(ctx, &plan); err != nil {
 		return nil, err
 	}
-	b.stats.sent(1, len(plan.data))
+	b.stats.Put(m.Topic, 1, len(plan.data))
+	b.stats.SendBack(originTopic(original), h.Group)
 	return success()
+}
+
+// originTopic is where a message came from before any group gave it back.
+func originTopic(m message.Stored) string {
+	if topic, ok := message.Property(m.Properties(), message.PropertyRetryTopic); ok {
+		return string(topic)
+	}
+	return string(m.Topic())
 }
 
 // again is the next incarnation of a message that was given back: everything

@@ -25,26 +25,66 @@ func (b *Broker) handlePutTopic(ctx context.Context, r request) (*protocol.Respo
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	if err := b.checkNewTopic(topic.TopicName); err != nil {
+	return b.putTopics(ctx, topicChange{topic, r.cmd.Str("attributes")})
+}
+
+// topicChange is a topic as it shall be, but for its attributes, of which only
+// the changes are known.
+type topicChange struct {
+	topic      *protocol.TopicConfig
+	attributes string
+}
+
+// handlePutTopics serves UPDATE_AND_CREATE_TOPIC_LIST (5.x). The whole list is
+// checked before any of it is carried out.
+func (b *Broker) handlePutTopics(ctx context.Context, r request) (*protocol.Response, error) {
+	var list protocol.TopicConfigList
+	if err := list.Decode(r.cmd.Body); err != nil {
 		return nil, err
 	}
-	if topic.ReadQueueNums < 0 || topic.WriteQueueNums < 0 || topic.Perm < 0 {
-		return nil, refuse(protocol.StatusSystemError, "topic[%s]: queue numbers and permission must be at least 0", topic.TopicName)
+	if len(list.Topics) > listMax {
+		return nil, refuse(protocol.StatusSystemError, "%d topics in one request; at most %d", len(list.Topics), listMax)
 	}
-	if topic.TopicFilterType == "" {
-		topic.TopicFilterType = protocol.FilterSingleTag
+	changes := make([]topicChange, len(list.Topics))
+	for i := range list.Topics {
+		t := &list.Topics[i]
+		changes[i] = topicChange{t, attributeText(t.Attributes)}
 	}
-	if old, ok := b.meta.Topic(topic.TopicName); ok {
-		topic.Attributes = old.Attributes
+	return b.putTopics(ctx, changes...)
+}
+
+// listMax bounds the topics or groups of one request, so that all fit into one
+// entry.
+const listMax = 1000
+
+// putTopics creates or changes topics.
+func (b *Broker) putTopics(ctx context.Context, changes ...topicChange) (*protocol.Response, error) {
+	var plan proposalPlan
+	for _, c := range changes {
+		topic := c.topic
+		if err := b.checkNewTopic(topic.TopicName); err != nil {
+			return nil, err
+		}
+		if topic.ReadQueueNums < 0 || topic.WriteQueueNums < 0 || topic.Perm < 0 {
+			return nil, refuse(protocol.StatusSystemError, "topic[%s]: queue numbers and permission must be at least 0", topic.TopicName)
+		}
+		if topic.TopicFilterType == "" {
+			topic.TopicFilterType = protocol.FilterSingleTag
+		}
+		var old map[string]string
+		if was, ok := b.meta.Topic(topic.TopicName); ok {
+			old = was.Attributes
+		}
+		var err error
+		if topic.Attributes, err = changeAttributes(old, c.attributes); err != nil {
+			return nil, err
+		}
+		plan.command(metadata.AppendPutTopic(plan.data, topic, metadata.Upsert))
+		plan.topics = true
 	}
-	var err error
-	if topic.Attributes, err = changeAttributes(topic.Attributes, r.cmd.Str("attributes")); err != nil {
+	if _, err := b.carryOut(ctx, &plan); err != nil {
 		return nil, err
 	}
-	if _, err := b.command(ctx, metadata.AppendPutTopic(nil, topic, metadata.Upsert)); err != nil {
-		return nil, err
-	}
-	b.topicsChanged()
 	b.register.waitRound(ctx)
 	return success()
 }
@@ -68,9 +108,14 @@ func (b *Broker) handleDeleteTopic(ctx context.Context, r request) (*protocol.Re
 	if err := b.checkNewTopic(name); err != nil {
 		return nil, err
 	}
+	// Commits that wait would make the topic's offsets anew. Those that came in
+	// meanwhile go too; consumers that are still there commit again by themselves.
+	b.offsets.ForgetTopic(name)
 	if _, err := b.command(ctx, metadata.AppendDeleteTopic(nil, name)); err != nil {
 		return nil, err
 	}
+	b.offsets.ForgetTopic(name)
+	b.stats.DeleteTopic(name)
 	b.topicsChanged()
 	return success()
 }
@@ -83,14 +128,33 @@ func (b *Broker) handlePutGroup(ctx context.Context, r request) (*protocol.Respo
 	if err := cfg.Decode(r.cmd.Body); err != nil {
 		return nil, err
 	}
-	if err := message.ValidGroup(cfg.GroupName); err != nil {
+	return b.putGroups(ctx, &cfg)
+}
+
+// handlePutGroups serves UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST (5.x), in the
+// same way.
+func (b *Broker) handlePutGroups(ctx context.Context, r request) (*protocol.Response, error) {
+	var list protocol.SubscriptionGroupList
+	if err := list.Decode(r.cmd.Body); err != nil {
 		return nil, err
 	}
+	if len(list.Groups) > listMax {
+		return nil, refuse(protocol.StatusSystemError, "%d groups in one request; at most %d", len(list.Groups), listMax)
+	}
+	return b.putGroups(ctx, list.Groups...)
+}
+
+func (b *Broker) putGroups(ctx context.Context, groups ...*protocol.SubscriptionGroupConfig) (*protocol.Response, error) {
 	var plan proposalPlan
-	plan.command(metadata.AppendPutGroup(nil, &cfg, metadata.Upsert))
-	if cfg.RetryQueueNums > 0 {
-		if _, err := b.topicForWrite(message.RetryTopic(cfg.GroupName), cfg.RetryQueueNums, &plan); err != nil {
+	for _, cfg := range groups {
+		if err := message.ValidGroup(cfg.GroupName); err != nil {
 			return nil, err
+		}
+		plan.command(metadata.AppendPutGroup(plan.data, cfg, metadata.Upsert))
+		if cfg.RetryQueueNums > 0 {
+			if _, err := b.topicForWrite(message.RetryTopic(cfg.GroupName), cfg.RetryQueueNums, &plan); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if _, err := b.carryOut(ctx, &plan); err != nil {
@@ -108,9 +172,17 @@ func (b *Broker) handleDeleteGroup(ctx context.Context, r request) (*protocol.Re
 	}
 	// 5.x renamed the field.
 	offsets := r.cmd.Bool("removeOffset") || r.cmd.Bool("cleanOffset")
+	forget := func() {
+		if offsets {
+			b.offsets.ForgetGroup(name)
+		}
+	}
+	forget()
 	if _, err := b.command(ctx, metadata.AppendDeleteGroup(nil, name, offsets)); err != nil {
 		return nil, err
 	}
+	forget()
+	b.stats.DeleteGroup(name)
 	return success()
 }
 

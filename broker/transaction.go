@@ -85,7 +85,8 @@ func (b *Broker) handleEndTransaction(ctx context.Context, r request) (*protocol
 	case !ended.Applied:
 		return endedBefore(offset, ended.State, want)
 	case want == metadata.HalfCommitted:
-		b.stats.sent(1, len(half))
+		topic, _ := half.Property(message.PropertyRealTopic)
+		b.stats.Put(string(topic), 1, len(half))
 	}
 	return success()
 }

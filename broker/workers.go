@@ -1,6 +1,9 @@
 package broker
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // workers runs work that reads files or waits for others, off the goroutines
 // that read connections. The number of goroutines is fixed; the queue is
@@ -9,10 +12,16 @@ import "sync"
 type workers struct {
 	mu     sync.Mutex
 	ready  *sync.Cond
-	queue  []func()
+	queue  []work
 	head   int // queue[:head] is taken
 	closed bool
 	wg     sync.WaitGroup
+}
+
+// work is one piece of it and since when it waits.
+type work struct {
+	f     func()
+	since time.Time
 }
 
 func newWorkers(n int) *workers {
@@ -51,7 +60,7 @@ func (w *workers) pushLocked(f func()) {
 		clear(w.queue[n:])
 		w.queue, w.head = w.queue[:n], 0
 	}
-	w.queue = append(w.queue, f)
+	w.queue = append(w.queue, work{f, time.Now()})
 	w.ready.Signal()
 }
 
@@ -65,13 +74,23 @@ func (w *workers) run() {
 		if w.head == len(w.queue) {
 			return
 		}
-		f := w.queue[w.head]
-		w.queue[w.head] = nil
+		f := w.queue[w.head].f
+		w.queue[w.head] = work{}
 		w.head++
 		w.mu.Unlock()
 		f()
 		w.mu.Lock()
 	}
+}
+
+// waiting is how much work waits and for how long the first of it has.
+func (w *workers) waiting() (n int, head time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n = len(w.queue) - w.head; n > 0 {
+		head = time.Since(w.queue[w.head].since)
+	}
+	return n, head
 }
 
 // close lets the queued work finish and returns when all goroutines are gone.

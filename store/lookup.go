@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/store/commitlog"
@@ -123,9 +124,13 @@ func (s *Store) IndexAt(p message.PhyOffset) (uint64, bool) {
 	return index, err == nil
 }
 
-// Topics returns the names of the topics with messages that begin so, in no
-// order.
-func (s *Store) Topics(prefix string) []string { return s.queues.Topics(prefix) }
+// Topics returns the names of the topics that have a queue and begin so, sorted;
+// some may have been deleted and made again by a message that was late.
+func (s *Store) Topics(prefix string) []string {
+	names := s.queues.Topics(prefix)
+	slices.Sort(names)
+	return names
+}
 
 func (s *Store) entryAt(topic string, queue int32, off message.QueueOffset) (consumequeue.Entry, bool) {
 	q := s.queues.Queue(topic, queue)

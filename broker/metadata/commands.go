@@ -26,6 +26,13 @@ func AppendDeleteTopic(dst []byte, topic string) []byte {
 	return store.AppendCommand(dst, OpDeleteTopic, appendString([]byte{formatVersion}, topic))
 }
 
+// AppendCleanTopic removes the queues, consumer offsets and queue locks of a name
+// that has no topic; of a topic that exists by the time the command is applied
+// it removes nothing. Result value: a bool, whether it removed, or an error.
+func AppendCleanTopic(dst []byte, name string) []byte {
+	return store.AppendCommand(dst, OpCleanTopic, appendString([]byte{formatVersion}, name))
+}
+
 // AppendPutGroup creates or replaces a subscription group. Result value: the
 // *protocol.SubscriptionGroupConfig now in force, or an error.
 func AppendPutGroup(dst []byte, c *protocol.SubscriptionGroupConfig, mode PutMode) []byte {

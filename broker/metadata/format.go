@@ -15,6 +15,7 @@ import (
 //
 //	0x0101 put topic       version u8 | mode u8 | name str | topic value
 //	0x0102 delete topic    version u8 | name str
+//	0x0103 clean topic     version u8 | name str
 //	0x0201 put group       version u8 | mode u8 | name str | group value
 //	0x0202 delete group    version u8 | name str | removeOffsets bool
 //	0x0301 commit offsets  version u8 | count uv | count × (group str | topic str | queue uv | offset uv)
@@ -83,6 +84,7 @@ const (
 const (
 	OpPutTopic      uint16 = tableTopics<<8 | 1
 	OpDeleteTopic   uint16 = tableTopics<<8 | 2
+	OpCleanTopic    uint16 = tableTopics<<8 | 3
 	OpPutGroup      uint16 = tableGroups<<8 | 1
 	OpDeleteGroup   uint16 = tableGroups<<8 | 2
 	OpCommitOffsets uint16 = tableOffsets<<8 | 1

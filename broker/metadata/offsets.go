@@ -3,6 +3,7 @@ package metadata
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -250,6 +251,13 @@ func (s *State) GroupTopics(group string) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// OffsetGroups returns the groups that have offsets, sorted.
+func (s *State) OffsetGroups() []string {
+	s.offsets.mu.RLock()
+	defer s.offsets.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.offsets.groups))
 }
 
 // TopicGroups returns the groups that have offsets in a topic, sorted. It

@@ -204,6 +204,21 @@ func TestTopics(t *testing.T) {
 	require.Equal(t, []string{"T1", "T1"}, w.deleted, "queues without a config go too")
 }
 
+// What is left of a deleted topic goes; a topic that exists again by then stays.
+func TestCleanSparesTopicsThatExist(t *testing.T) {
+	w := newWorld()
+	w.apply(t, 100, AppendPutTopic(nil, topic("T1", 4), IfAbsent))
+	w.apply(t, 110, AppendCommitOffsets(nil, []OffsetCommit{{"g", "T1", 0, 5}, {"g", "T2", 0, 6}}))
+	before := w.TopicsVersion()
+	require.Equal(t, false, w.apply(t, 120, AppendCleanTopic(nil, "T1")))
+	require.Equal(t, false, w.apply(t, 120, AppendCleanTopic(nil, "SCHEDULE_TOPIC_XXXX")))
+	require.Equal(t, true, w.apply(t, 120, AppendCleanTopic(nil, "T2")))
+	require.Equal(t, []string{"T2"}, w.deleted)
+	require.Equal(t, []string{"T1"}, w.GroupTopics("g"))
+	require.Equal(t, before, w.TopicsVersion(), "no topic changed")
+	require.ErrorIs(t, w.apply(t, 130, AppendCleanTopic(nil, "../x")).(error), ErrInvalid)
+}
+
 func TestGroups(t *testing.T) {
 	w := newWorld()
 	c := DefaultGroup("g")

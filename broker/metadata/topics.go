@@ -62,6 +62,8 @@ func (t *topicTable) apply(ctx *store.ApplyContext, verb byte, r *reader) (any, 
 		return t.put(ctx, r)
 	case OpDeleteTopic:
 		return t.delete(ctx, r)
+	case OpCleanTopic:
+		return t.clean(ctx, r)
 	}
 	return nil, unknownVerb("topics", verb)
 }
@@ -136,6 +138,27 @@ func (t *topicTable) delete(ctx *store.ApplyContext, r *reader) (any, error) {
 	// matured late makes a queue again), so they go even without one.
 	t.onDelete(ctx, name)
 	return existed, nil
+}
+
+// clean removes what is left of a topic without a configuration. The look and
+// the removal are one command: a topic that a first send makes in between would
+// otherwise lose its messages.
+func (t *topicTable) clean(ctx *store.ApplyContext, r *reader) (any, error) {
+	name := r.string()
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	if err := validTopic(name); err != nil {
+		return nil, err
+	}
+	t.mu.RLock()
+	_, exists := t.topics[name]
+	t.mu.RUnlock()
+	if exists || t.isReserved(name) {
+		return false, nil
+	}
+	t.onDelete(ctx, name)
+	return true, nil
 }
 
 // touch marks a topic as changed and moves the data version. Group time, not

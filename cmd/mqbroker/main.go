@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		}
 		return 0
 	}
-	b, err := broker.New(broker.Options{Settings: set, Logger: log, Exit: func(err error) {
+	b, err := broker.New(broker.Options{Settings: set, ConfigFile: flags.ConfigFile, Logger: log, Exit: func(err error) {
 		// Nothing of the shutdown may run: the disk is not to be trusted.
 		fmt.Fprintln(stderr, "mqbroker:", err)
 		var doubt *broker.LogInDoubtError
@@ -161,28 +161,53 @@ func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer,
 		}
 		say(stdout, "load config properties file OK, "+flags.ConfigFile+"\n")
 	}
-	if err := set.LoadEnv(env); err != nil {
+	if err := override(set, flags, env); err != nil {
 		return nil, bad(err)
+	}
+	if kept := broker.SettingsFile(set.Current().StoreRoot); flags.ConfigFile == "" && exists(kept) {
+		// Settings that were changed while an earlier process ran. Where the store
+		// is, only the others could say.
+		warnings, err := set.LoadFile(kept)
+		for _, w := range warnings {
+			log.Warn("configuration", "problem", w)
+		}
+		if err == nil {
+			err = override(set, flags, env)
+		}
+		if err != nil {
+			return nil, bad(err)
+		}
+		log.Info("using settings changed at run time", "file", kept)
 	}
 	if names := config.IgnoredEnv(env); len(names) > 0 {
 		log.Info("environment variables for a Java virtual machine are ignored", "names", strings.Join(names, " "))
 	}
+	if err := set.Validate(); err != nil {
+		return nil, bad(err)
+	}
+	return set, nil
+}
+
+// override puts environment and options over what files said.
+func override(set *config.Set[broker.Config], flags config.Flags, env func(string) (string, bool)) error {
+	if err := set.LoadEnv(env); err != nil {
+		return err
+	}
 	if flags.NamesrvAddr != "" {
 		if err := set.Put("namesrvAddr", flags.NamesrvAddr, "option -n"); err != nil {
-			return nil, bad(err)
+			return err
 		}
 	}
 	warnings, err := set.Load(flags.Values, "option --set")
 	if err == nil && len(warnings) > 0 {
 		err = errors.New(strings.Join(warnings, "; "))
 	}
-	if err == nil {
-		err = set.Validate()
-	}
-	if err != nil {
-		return nil, bad(err)
-	}
-	return set, nil
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // configError marks an error of the configuration, for the exit code.

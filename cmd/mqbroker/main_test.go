@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/cometmq/cometmq/broker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -115,6 +117,29 @@ func TestBrokerWithHardlyAnyConfiguration(t *testing.T) {
 	code, text = again("--set", "brokerClusterName=another")
 	require.Equal(t, exitOtherStore, code)
 	require.Contains(t, text, `holds the store of cluster "DefaultCluster", not of "another"`)
+}
+
+// Without a configuration file the store keeps what was changed at run time; options win over it.
+func TestSettingsChangedAtRunTimeAreReadAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	file := broker.SettingsFile(dir)
+	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(t, os.WriteFile(file, []byte("maxMessageSize=777\ntraceOn=false\nregionId=kept\n"), 0o600))
+	var all, stderr output
+	require.Zero(t, run(t.Context(), []string{"-p", "--set", "storePathRootDir=" + dir, "--set", "regionId=option"}, noEnv, &all, &stderr), stderr.String())
+	for _, line := range []string{"maxMessageSize=777\n", "traceOn=false\n", "regionId=option\n"} {
+		require.Contains(t, all.String(), line)
+	}
+	require.Contains(t, stderr.String(), "using settings changed at run time")
+	// A configuration file is changed itself, so that there is nothing else to read.
+	conf := filepath.Join(t.TempDir(), "broker.conf")
+	require.NoError(t, os.WriteFile(conf, []byte("storePathRootDir="+dir+"\n"), 0o600))
+	var own output
+	require.Zero(t, run(t.Context(), []string{"-p", "-c", conf}, noEnv, &own, &stderr))
+	require.Contains(t, own.String(), "maxMessageSize=4194304\n")
+	require.NoError(t, os.WriteFile(file, []byte("maxMessageSize=much\n"), 0o600))
+	require.Equal(t, exitBadConfig, run(t.Context(), []string{"-p", "--set", "storePathRootDir=" + dir}, noEnv, io.Discard, &stderr))
+	require.Contains(t, stderr.String(), file)
 }
 
 func TestConfigurationErrors(t *testing.T) {

@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"broker/transaction": {"message", "remoting/protocol"},
 	"broker/delay":       {"message", "remoting/protocol"},
 	"broker/filter":      {"message"},
+	"broker/stats":       {},
 	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/config", "internal/vfs", "message", "remoting", "remoting/protocol"},
 	"namesrv":            {"remoting", "remoting/protocol", "internal/config", "internal/vfs"},
 	"admin":              {"remoting", "remoting/protocol", "message"},

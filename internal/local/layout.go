@@ -71,7 +71,7 @@ const (
 	// raftShift leads from a member's port to its Raft port. RocketMQ's samples use 40911, which lies in the range from
 	// which the kernel serves outgoing connections: now and then one of those would hold it when a member starts.
 	raftShift = 5
-	host        = "127.0.0.1"
+	host      = "127.0.0.1"
 )
 
 // plan lays out the cluster's ports, all on loopback.

@@ -57,6 +57,9 @@ func TestGoldenBodies(t *testing.T) {
 		{"delay offsets", `{"offsetTable":{2:1,13:5}}`, &DelayOffsets{}},
 		{"corrections", `{"correctionOffsets":{0:1}}`, &CorrectionOffsets{}},
 		{"direct", `{"autoCommit":true,"consumeResult":"CR_SUCCESS","order":false,"remark":"…","spentTimeMills":3}`, &ConsumeDirectlyResult{}},
+		{"ha", `{"haClientRuntimeInfo":{"activated":true,"lastReadTimestamp":1,"lastWriteTimestamp":2,"masterAddr":"10.0.0.1:10911","masterFlushOffset":3,"maxOffset":4,"transferredByteInSecond":5},"haConnectionInfo":[{"addr":"10.0.0.2:40911","diff":6,"inSync":true,"slaveAckOffset":7,"transferFromWhere":8,"transferredByteInSecond":9}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":13}`, &HARuntimeInfo{}},
+		{"topic list", `{"topicConfigList":[{"order":false,"perm":6,"readQueueNums":4,"topicFilterType":"SINGLE_TAG","topicName":"T","topicSysFlag":0,"writeQueueNums":4}]}`, &TopicConfigList{}},
+		{"group list", `{"groupConfigList":[{"brokerId":0,"consumeBroadcastEnable":true,"consumeEnable":true,"consumeFromMinEnable":true,"groupName":"g","notifyConsumerIdsChangedEnable":true,"retryMaxTimes":16,"retryQueueNums":1,"whichBrokerWhenConsumeSlowly":1}]}`, &SubscriptionGroupList{}},
 		{"check", `{"clientId":"c","group":"g","subscriptionData":{"classFilterMode":false,"codeSet":[],"expressionType":"SQL92","subString":"a > 1","subVersion":1,"tagsSet":[],"topic":"T"}}`, &CheckClientRequest{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

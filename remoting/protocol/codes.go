@@ -102,6 +102,7 @@ const (
 	CodeLitePullMessage            int32 = 361    // LITE_PULL_MESSAGE, 5.x alias of PULL_MESSAGE
 	CodeQueryAssignment            int32 = 400    // QUERY_ASSIGNMENT, 5.x
 	CodeBrokerHeartbeat            int32 = 904    // BROKER_HEARTBEAT, 5.x
+	CodeGetBrokerHAStatus          int32 = 907    // GET_BROKER_HA_STATUS, 5.x
 	CodePopMessage                 int32 = 200050 // POP_MESSAGE, 5.x
 	CodeAckMessage                 int32 = 200051 // ACK_MESSAGE, 5.x
 	CodePeekMessage                int32 = 200052 // PEEK_MESSAGE, 5.x

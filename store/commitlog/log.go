@@ -149,6 +149,9 @@ func (l *Log) MinOffset() int64 { return l.view().base }
 // MaxOffset is the physical offset after the last entry.
 func (l *Log) MaxOffset() int64 { return l.view().end }
 
+// DurableOffset is the physical offset up to which a power failure takes nothing.
+func (l *Log) DurableOffset() int64 { return l.durable().offset }
+
 // Close makes everything durable, marks the log as cleanly closed so that the
 // next Open scans nothing, and closes the files. It is idempotent. Readers in
 // flight finish first.

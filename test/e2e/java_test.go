@@ -26,11 +26,13 @@ func java(t *testing.T, jvm []string, args ...string) {
 // startJava is java that does not wait: the function it returns does.
 func startJava(t *testing.T, jvm []string, args ...string) (wait func()) {
 	t.Helper()
-	target := filepath.Join("..", "interop", "java", "target")
+	target, err := filepath.Abs(filepath.Join("..", "interop", "java", "target"))
+	require.NoError(t, err)
 	cp := filepath.Join(target, "interop.jar") + ":" + filepath.Join(target, "lib", "*")
 	argv := append([]string{"-Xmx512m", "-Drocketmq.client.logUseSlf4j=false", "-Duser.home=" + t.TempDir(), "-cp", cp}, jvm...)
 	argv = append(append(argv, "com.cometmq.interop.Main"), args...)
 	cmd := exec.Command("java", argv...)
+	cmd.Dir = t.TempDir() // some of RocketMQ's tools write files where they stand
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())

@@ -26,6 +26,9 @@ public final class Main {
             case "scenarios":
                 status = Scenarios.run(rest);
                 break;
+            case "admin":
+                status = Admin.run(rest);
+                break;
             default:
                 usage();
                 return;
@@ -36,7 +39,8 @@ public final class Main {
     }
 
     private static void usage() {
-        System.err.println("usage: produce NAMESRV TOPIC FILE | consume NAMESRV TOPIC GROUP EXPECTED OUT | scenarios NAMESRV [NAME...]");
+        System.err.println("usage: produce NAMESRV TOPIC FILE | consume NAMESRV TOPIC GROUP EXPECTED OUT | scenarios NAMESRV [NAME...]"
+            + " | admin NAMESRV TOPIC GROUP COMMANDS OUT");
         System.exit(2);
     }
 }
