@@ -95,7 +95,7 @@ func (b *Broker) cleanExpired() {
 		}
 		var done store.Cleaned
 		done, err = b.store.CleanExpired(store.CleanRequest{
-			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
+			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.firstNeeded,
 		})
 		if err != nil || !done.Unsaved {
 			break
