@@ -92,6 +92,7 @@ type Broker struct {
 	clients      *group.Clients
 	offsets      *group.Offsets
 	delay        *delay.Scheduler
+	timers       *delay.Timers
 	checker      *transaction.Checker
 
 	readers    *workers
@@ -345,6 +346,12 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 	}
 	b.delay, err = delay.New(delay.Config{
 		Log: newDelayLog(b, len(b.levels)), Levels: b.levels, StoreHost: b.addr, Deliverable: b.deliverable, Logger: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.timers, err = delay.NewTimers(delay.TimersConfig{
+		Log: &timerLog{b: b}, StoreHost: b.addr, Deliverable: b.deliverable, Logger: b.log,
 	})
 	if err != nil {
 		return err

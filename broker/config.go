@@ -70,6 +70,8 @@ type Config struct {
 
 	RetentionConfig
 
+	TimerConfig
+
 	// FlushDisk says what an acknowledgement means. SYNC_FLUSH, our default:
 	// a majority has the message fsynced. ASYNC_FLUSH: a majority has it in the
 	// page cache and syncs at least every FlushInterval.
@@ -228,6 +230,7 @@ func DefaultConfig() Config {
 		BrokerTopic:            true,
 		NotifyConsumers:        true,
 		RetentionConfig:        defaultRetention(),
+		TimerConfig:            defaultTimer(),
 		DeliveryConfig:         defaultDelivery(),
 		ConnectionsMax:         20_000,
 		InFlightMax:            16_384,

@@ -163,6 +163,8 @@ func (b *Broker) arrived(arrivals []store.Arrival) {
 		b.held.arrived(a)
 		if a.Topic == message.TopicSchedule {
 			b.delay.Arrived(a.QueueID)
+		} else if slot, ok := message.ParseTimerTopic(a.Topic); ok {
+			b.timers.Arrived(slot)
 		}
 	}
 }

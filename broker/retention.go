@@ -102,7 +102,7 @@ func (b *Broker) cleanRound() (store.Cleaned, error) {
 	var total store.Cleaned
 	for range 2 {
 		done, err := b.store.CleanExpired(store.CleanRequest{
-			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.node.FirstNeeded,
+			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.firstNeeded,
 		})
 		done.Segments, done.Bytes = append(total.Segments, done.Segments...), total.Bytes+done.Bytes
 		done.QueueFiles += total.QueueFiles

@@ -64,6 +64,7 @@ func (b *Broker) runRoles(ctx context.Context) {
 func (b *Broker) startLeading(c dledger.RoleChange) {
 	b.proposeAsync(metadata.AppendAnnounce(nil, metadata.Member{ID: b.selfID, Addr: b.Addr().String(), Term: c.Term}), 1)
 	b.delay.Start(b.ctx)
+	b.timers.Start(b.ctx)
 	b.checker.Start(b.ctx)
 }
 
@@ -71,6 +72,7 @@ func (b *Broker) startLeading(c dledger.RoleChange) {
 // clients pull again and are forwarded.
 func (b *Broker) stopLeading() {
 	b.delay.Stop()
+	b.timers.Stop()
 	b.checker.Stop()
 	b.held.releaseAll(false)
 }

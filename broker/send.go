@@ -175,7 +175,7 @@ func (op *sendOp) buildSingle(topic *protocol.TopicConfig) error {
 	case half:
 		err = op.prepare(&found)
 	case !dead:
-		err = op.delay(found.delay)
+		op.props, err = b.later(&op.msg, op.props, found.delay, &found.timing)
 	}
 	if err != nil {
 		return err
@@ -254,7 +254,10 @@ func (op *sendOp) buildBatch() error {
 }
 
 // foundProperties are the values that decide what becomes of a send.
-type foundProperties struct{ delay, transaction, unique []byte }
+type foundProperties struct {
+	delay, transaction, unique []byte
+	timing                     timing
+}
 
 // sendProperties appends the properties of a single send as they are stored:
 // WAIT is a word to the broker and goes, CLUSTER comes in, because the consumer
@@ -271,22 +274,13 @@ func sendProperties(dst, props []byte, cluster string) ([]byte, foundProperties)
 			found.transaction = v
 		case message.PropertyUniqKey:
 			found.unique = v
+		default:
+			found.timing.note(k, v)
 		}
 		dst = message.AppendProperty(dst, k, v)
 		return true
 	})
 	return message.AppendProperty(dst, message.PropertyCluster, cluster), found
-}
-
-// delay moves the message to the schedule topic when it asks for a level. The
-// queue of a level is its number minus one; where the message really belongs is
-// kept in its properties.
-func (op *sendOp) delay(text []byte) error {
-	level, err := delayLevel(text)
-	if level > 0 {
-		op.props = schedule(&op.msg, op.props, level, op.b.levels)
-	}
-	return err
 }
 
 // delayLevel reads the property DELAY; 0 when there is none.
@@ -302,7 +296,9 @@ func delayLevel(text []byte) (int, error) {
 }
 
 // schedule rewrites a message so that it waits for a delay level first, and
-// returns its new property string, which may be props grown.
+// returns its new property string, which may be props grown. The queue of a
+// level is its number minus one; where the message really belongs is kept in its
+// properties.
 func schedule(m *message.Message, props []byte, level int, levels delay.Levels) []byte {
 	level = levels.Clamp(level)
 	props = dropProperty(props, message.PropertyRealTopic)
@@ -441,7 +437,7 @@ func forbiddenTopic(topic []byte) bool {
 		message.TopicTransCheckMaxTime, message.TopicSelfTest, message.TopicOffsetMoved:
 		return true
 	}
-	return false
+	return message.IsTimerTopic(topic)
 }
 
 // topicText describes a topic the way RocketMQ's remarks do.

@@ -26,8 +26,13 @@ func (op *sendOp) prepare(found *foundProperties) error {
 	if b.cfg().RejectTransactions {
 		return refuse(protocol.StatusNoPermission, "the broker[%s] sending transaction message is forbidden", b.ip)
 	}
-	if _, err := delayLevel(found.delay); err != nil {
-		return err // or it could never be committed
+	// Or it could never be committed.
+	level, err := delayLevel(found.delay)
+	if err == nil && level <= 0 && found.timing.given() {
+		_, err = b.dueAt(&found.timing, b.node.Now())
+	}
+	if err != nil {
+		return err
 	}
 	op.props = transaction.Prepare(&op.msg, op.props, op.head.ProducerGroup)
 	// It is the group that is asked about the transaction, so the name must be
@@ -127,12 +132,9 @@ func (b *Broker) endRecord(half message.Stored, offset message.QueueOffset, phy 
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist, apply first please!", m.Topic)
 	}
 	text, _ := message.Property(m.Properties, message.PropertyDelayTimeLevel)
-	level, err := delayLevel(text)
-	if err != nil {
+	times := timingOf(m.Properties)
+	if m.Properties, err = b.later(&m, m.Properties, text, &times); err != nil {
 		return nil, err
-	}
-	if level > 0 {
-		m.Properties = schedule(&m, m.Properties, level, b.levels)
 	}
 	final, err := m.AppendStored(nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"strconv"
+	"strings"
 )
 
 // A timed message waits in a topic of its minute: TimerTopicPrefix and the number
@@ -28,10 +29,10 @@ func TimerTopic(slot int64) string {
 
 // ParseTimerTopic returns the slot of a topic; false for any other topic.
 func ParseTimerTopic(topic string) (slot int64, ok bool) {
-	if !IsTimerTopic([]byte(topic)) {
+	digits, ok := strings.CutPrefix(topic, TimerTopicPrefix)
+	if !ok {
 		return 0, false
 	}
-	digits := topic[len(TimerTopicPrefix):]
 	slot, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || slot < 1 || slot > TimerSlotMax || digits[0] == '0' || digits[0] == '+' {
 		return 0, false

@@ -20,6 +20,22 @@
 //   - A level waits by a timer for its head, or without one for the first
 //     arrival. Nothing polls.
 //
+// # Timers
+//
+// A message may also say when exactly it is due (TIMER_DELIVER_MS and so on). It
+// waits in the topic of its minute, its slot (message.TimerTopic), and Timers
+// delivers it: slots of this minute and the next are in memory, as pairs of time
+// and offset, and all others on disk only, so that a million messages over a day
+// cost what two minutes hold. Within a slot messages come due in another order
+// than they came in, so the replicated state has a bit for each instead of a
+// position. All else is as above: the leader proposes, the command publishes
+// what has no bit yet and sets the bits, and a proposal whose fate is unknown is
+// made again.
+//
+// Considered: RocketMQ's wheel, a file of slots that point into a log of its own.
+// It is state beside the replicated one, which each member would have to bring in
+// line after a failover; here the queues that exist anyway are the wheel.
+//
 // Caller: broker, which implements Log over store and dledger, and starts and
 // stops the scheduler with its role.
 package delay
