@@ -6,6 +6,7 @@
 //	<dir>/consumequeue/  per queue, where its messages lie, see store/consumequeue
 //	<dir>/index/         by key, where its messages lie, see store/index
 //	<dir>/metadata.db    the last checkpoint (bbolt), see below
+//	<dir>/incoming/      what is received from another member, see install.go
 //	<dir>/identity       cluster, group, time of creation
 //	<dir>/lock           held by the process that uses the store
 //

@@ -139,6 +139,9 @@ func Open(cfg Config) (_ *Store, err error) {
 	if err := checkIdentity(cfg); err != nil {
 		return nil, err
 	}
+	if err := finishInstall(cfg); err != nil {
+		return nil, err
+	}
 	if err := checkDoubt(cfg); err != nil {
 		return nil, err
 	}
