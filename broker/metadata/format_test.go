@@ -58,6 +58,7 @@ func goldenCommands() [][]byte {
 		AppendFire(nil, goldenSlot, []Timer{{99, true}, {3, false}, {64, true}}, rec, rec),
 		AppendFire(nil, goldenSlot+1, []Timer{{0, true}}, rec),
 		AppendCloseSlot(nil, goldenSlot+1),
+		AppendSecret(nil, "0123456789abcdef"),
 	}
 }
 
