@@ -25,6 +25,7 @@ import (
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/remoting"
+	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
 )
 
@@ -91,6 +92,7 @@ type Broker struct {
 	readers    *workers
 	held       *holdTable
 	forward    *forwarder
+	relays     *relays
 	register   *registrar
 	server     *remoting.Server
 	vip        *remoting.Server
@@ -162,6 +164,7 @@ func New(opts Options) (*Broker, error) {
 	})
 	b.clients = group.NewClients(group.ClientsConfig{ExpireAfter: cfg.ClientExpiry, Notify: b.notifyConsumers, Logger: b.log})
 	b.held = newHoldTable(b.wakePull)
+	b.relays = newRelays()
 	return b, nil
 }
 
@@ -212,6 +215,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	}
 	b.background.Go(func() { b.runRoles(b.ctx) })
 	b.background.Go(func() { b.register.run(b.ctx) })
+	b.background.Go(func() { b.forward.greet(b.ctx) })
 	b.background.Go(func() { b.keepHouse(b.ctx) })
 	b.background.Go(func() { b.watchDisk(b.ctx) })
 	b.background.Go(func() { b.keepMessages(b.ctx) })
@@ -343,7 +347,9 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 		return err
 	}
 	b.nsClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, OnClose: func(addr string, _ *remoting.Conn) { b.register.lost(addr) }})
-	b.peerClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: forwardTimeout})
+	b.peerClient = remoting.NewClient(remoting.ClientConfig{
+		Logger: b.log, DialTimeout: time.Second, InvokeTimeout: forwardTimeout, Handler: b.relay, OnClose: b.peerLost,
+	})
 	b.pullClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: holdMax + forwardTimeout})
 	b.register = newRegistrar(b, b.nsClient)
 	b.forward = newForwarder(b, b.peerClient, b.pullClient)
@@ -363,6 +369,19 @@ func (b *Broker) serverConfig(cfg *Config, l net.Listener, h remoting.Handler) r
 func (b *Broker) connClosed(c *remoting.Conn) {
 	b.held.dropConn(c.ID())
 	b.clients.ConnClosed(c)
+	b.forward.clientGone(c)
+	for _, p := range b.relays.closed(c) {
+		b.memberGone(p)
+	}
+}
+
+// relay and peerLost are for connections to the leader.
+func (b *Broker) relay(call remoting.Call, req *protocol.Command) { b.forward.relay(call, req) }
+
+func (b *Broker) peerLost(addr string, _ *remoting.Conn) {
+	if leader, ok := b.leaderAddr(); ok && leader == addr {
+		b.forward.changed(true)
+	}
 }
 
 // keepHouse does what is done every ten seconds.

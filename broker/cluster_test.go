@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -46,7 +47,8 @@ func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
 	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3})
 	follower := cluster.Follower()
 	c := newClient(t, follower.Addr)
-	req := fields(protocol.CodeGetMaxOffset, "topic", "t", "queueId", "0", "cometForwardedFor", "10.0.0.1:5")
+	req := fields(protocol.CodeGetMaxOffset, "topic", "t", "queueId", "0",
+		"cometForwardedFor", follower.Broker.Mark("n9", "s", 1, netip.MustParseAddrPort("10.0.0.1:5"), 0))
 	resp := c.call(req)
 	require.Equal(t, protocol.StatusServiceNotAvailable, resp.Code)
 	require.Regexp(t, fmt.Sprintf(`broker-a/%s is a follower \(term \d+\); leader is n\d at 127\.0\.0\.1:\d+`, follower.ID), resp.Remark)

@@ -101,6 +101,15 @@ type Counters struct {
 	Strangers    uint64 // connections refused by the greeting
 }
 
+// LeaderID is the member that leads as far as this node knows, or "". It may be
+// asked for each request.
+func (n *Node) LeaderID() string {
+	if !n.started.Load() {
+		return ""
+	}
+	return n.leaderID()
+}
+
 // Status describes the node. It costs a few atomic reads and two short locks,
 // so a metrics endpoint may call it as often as it likes.
 func (n *Node) Status() Status {
