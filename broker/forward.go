@@ -202,6 +202,14 @@ func (f *forwarder) unled() time.Duration {
 	return time.Duration(now - f.unledSince.Load())
 }
 
+// unledFrom is since when, the zero time if there is a leader.
+func (f *forwarder) unledFrom() time.Time {
+	if at := f.unledSince.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
 // led notes that a leader is known.
 func (f *forwarder) led() {
 	if f.unledSince.Load() != 0 {
