@@ -107,6 +107,7 @@ type Broker struct {
 	roleMu   sync.Mutex
 	role     dledger.RoleChange
 	roleWake chan struct{}
+	lastLed  atomic.Int64 // when this member last stopped to lead, unix ns
 
 	// diskFull is the remark for sends while the disk is nearly full.
 	diskFull atomic.Pointer[string]
@@ -120,6 +121,10 @@ type Broker struct {
 	ctx        context.Context // the broker's life
 	cancel     context.CancelFunc
 	background sync.WaitGroup // runRoles, registrar, housekeeping, watchDisk, keepMessages
+	leaving    atomic.Bool    // the name servers are not told of us any more
+	refusing   atomic.Bool    // new requests are refused
+	hurry      chan struct{}  // closed by Hurry
+	hurryOnce  sync.Once
 	closeOnce  sync.Once
 	closeErr   error
 }
@@ -142,7 +147,7 @@ func New(opts Options) (*Broker, error) {
 	b := &Broker{
 		settings: opts.Settings, opts: opts, log: opts.Logger.Named("broker"), fs: opts.FS,
 		brokerName: cfg.brokerName(), selfID: cfg.selfID(),
-		routes: routes(), roleWake: make(chan struct{}, 1),
+		routes: routes(), roleWake: make(chan struct{}, 1), hurry: make(chan struct{}),
 	}
 	b.stats.start = time.Now()
 	var err error

@@ -103,7 +103,7 @@ func TestGracefulHandOverIsInvisible(t *testing.T) {
 // the hand-over and the time it is given to learn of the new leader.
 func TestStoppingLeaderForwardsUntilItLeaves(t *testing.T) {
 	t.Parallel()
-	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3, Settings: map[string]string{"shutdownDrainTime": "5000"}})
+	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3, Settings: map[string]string{"shutdownDrainTime": "60000"}})
 	leader := cluster.Leader()
 	c := newClient(t, leader.Addr)
 	c.createTopic("orders", 1, 6)
@@ -116,6 +116,7 @@ func TestStoppingLeaderForwardsUntilItLeaves(t *testing.T) {
 			after++
 		}
 	}
+	require.NoError(t, c.rpc.Close())
 	require.NoError(t, <-stopped)
 	leader.Broker = nil
 }

@@ -148,8 +148,11 @@ type Config struct {
 	ForwardWait time.Duration `cfg:"leaderWaitTimeout" unit:"ms" min:"0" max:"30000"`
 	// ForwardMax bounds the requests that wait for a leader or for its answer.
 	ForwardMax int `cfg:"forwardRequestsMax" min:"1"`
-	// Drain is how long a stopping leader that handed over keeps forwarding
-	// before it leaves, so that clients have time to learn of the new leader.
+	// Drain is how long a member of a group that stops keeps forwarding requests
+	// to the others, so that clients have time to learn of it: they look routes up
+	// every 30 s. It stops sooner when no client is connected, or none that may
+	// still take it for the leader. A second SIGTERM ends the wait, 0 does without.
+	// Whatever stops the process must allow for it.
 	Drain time.Duration `cfg:"shutdownDrainTime" unit:"ms" live:"true" min:"0" max:"600000"`
 
 	// RegionID is told to producers with every answer.
@@ -163,8 +166,8 @@ type Config struct {
 	ClusterTopic bool `cfg:"clusterTopicEnable"`
 	BrokerTopic  bool `cfg:"brokerTopicEnable"`
 
-	// SlaveRead lets followers be suggested to slow readers. It only changes
-	// the suggestion today: followers forward pulls to the leader.
+	// SlaveRead lets members read for clients from what they have, which is
+	// committed, while the group has no leader. With a leader they forward.
 	SlaveRead bool `cfg:"slaveReadEnable" live:"true"`
 
 	// NotifyConsumers pushes membership changes to consumers.
@@ -221,6 +224,7 @@ func DefaultConfig() Config {
 		OffsetFlushInterval:    200 * time.Millisecond,
 		ForwardWait:            3 * time.Second,
 		ForwardMax:             10_000,
+		Drain:                  35 * time.Second,
 		RegionID:               "DefaultRegion",
 		TraceOn:                true,
 		ClusterTopic:           true,

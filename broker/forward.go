@@ -28,6 +28,9 @@ type forwarder struct {
 	// last one found one.
 	unledSince atomic.Int64
 
+	lastTaken atomic.Int64 // when a client's request was last sent on, unix ns; see drain
+	flying    atomic.Int64 // requests at the leader that are no pulls
+
 	mu      sync.Mutex
 	waiting []*forwardedRequest
 	count   int // waiting and sent
@@ -162,6 +165,9 @@ func (f *forwarder) try(r *forwardedRequest) {
 		return
 	}
 	f.led()
+	if !r.route.background {
+		f.lastTaken.Store(time.Now().UnixNano())
+	}
 	if r.route.bound {
 		f.local.bind(r.call.Conn())
 	}
@@ -175,11 +181,15 @@ func (f *forwarder) try(r *forwardedRequest) {
 		r.reply(&protocol.Response{})
 		return
 	}
-	client := f.client
-	if r.route.read != nil && r.route.notVIP {
-		client = f.pulls
+	if r.route.slow {
+		f.pulls.InvokeAsync(addr, req, func(resp *protocol.Command, err error) { f.answered(r, addr, resp, err) })
+		return
 	}
-	client.InvokeAsync(addr, req, func(resp *protocol.Command, err error) { f.answered(r, addr, resp, err) })
+	f.flying.Add(1)
+	f.client.InvokeAsync(addr, req, func(resp *protocol.Command, err error) {
+		f.answered(r, addr, resp, err)
+		f.flying.Add(-1)
+	})
 }
 
 // forwardFieldsMax leaves room for our own field within remoting's limit of

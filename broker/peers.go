@@ -85,7 +85,7 @@ func (b *Broker) identify(r *request) error {
 	}
 	addr, _ := netip.ParseAddrPort(parts[4]) // a client of tests has none
 	r.origin = &origin{
-		peer: b.relays.get(parts[1], parts[2]), conn: conn, addr: addr, waited: time.Duration(max(waited, 0)) * time.Millisecond,
+		peer: b.relays.get(parts[1], parts[2], r.call.Conn()), conn: conn, addr: addr, waited: time.Duration(max(waited, 0)) * time.Millisecond,
 	}
 	return nil
 }
@@ -95,6 +95,7 @@ func (b *Broker) identify(r *request) error {
 type relays struct {
 	mu       sync.Mutex
 	byMember map[string]*peer
+	carriers map[uint64]struct{} // connections by which members send requests on
 	seq      uint64
 }
 
@@ -115,13 +116,18 @@ func (p *peer) connID(conn uint64) uint64 { return 1<<63 | p.seq<<connBits | con
 
 func (p *peer) owns(conn uint64) bool { return conn>>connBits == 1<<(63-connBits)|p.seq }
 
-func newRelays() *relays { return &relays{byMember: map[string]*peer{}} }
+func newRelays() *relays {
+	return &relays{byMember: map[string]*peer{}, carriers: map[uint64]struct{}{}}
+}
 
-// get returns the session of a member. A newer session than the known one takes
+// get returns the session of a member that sent something over a connection. A newer session than the known one takes
 // its place; what the older one relayed ends with its connection.
-func (t *relays) get(member, session string) *peer {
+func (t *relays) get(member, session string, c *remoting.Conn) *peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if c != nil && c.Err() == nil {
+		t.carriers[c.ID()] = struct{}{}
+	}
 	p := t.byMember[member]
 	if p == nil || p.session != session {
 		t.seq++
@@ -135,6 +141,7 @@ func (t *relays) get(member, session string) *peer {
 func (t *relays) closed(c *remoting.Conn) []*peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	delete(t.carriers, c.ID())
 	var out []*peer
 	for member, p := range t.byMember {
 		if p.channel() == c {
@@ -143,6 +150,13 @@ func (t *relays) closed(c *remoting.Conn) []*peer {
 		}
 	}
 	return out
+}
+
+// connections is the number of other members' connections.
+func (t *relays) connections() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.carriers)
 }
 
 // reset forgets all peers.

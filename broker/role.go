@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"time"
 
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
@@ -21,7 +22,9 @@ func (b *Broker) roleChanged(c dledger.RoleChange) {
 		b.term.Store(c.Term)
 		b.leading.Store(true)
 	} else {
-		b.leading.Store(false)
+		if b.leading.Swap(false) {
+			b.lastLed.Store(time.Now().UnixNano())
+		}
 		b.term.Store(c.Term)
 		b.offsets.Drop("leadership lost")
 		b.forgetRelayed()
@@ -59,8 +62,11 @@ func (b *Broker) runRoles(ctx context.Context) {
 		if now.Leader && (!last.Leader || now.Term != last.Term) {
 			b.startLeading(now)
 		}
-		if now.Leader != last.Leader {
+		switch {
+		case now.Leader && !last.Leader:
 			b.register.kick()
+		case last.Leader && !now.Leader:
+			time.AfterFunc(registerYield, func() { b.register.kick() })
 		}
 		b.log.Info("role", "leader", now.Leader, "term", now.Term, "leader-id", now.LeaderID)
 		last = now

@@ -83,6 +83,10 @@ type route struct {
 	// unled: it only reads, and with slaveReadEnable any member may serve it from
 	// its own committed state while the group has no leader.
 	unled bool
+	// slow: the answer may take as long as a client lets a pull be held.
+	slow bool
+	// background: clients send it to every member, whoever leads.
+	background bool
 	// note runs first, on the member that the client is connected to, whoever
 	// leads. It must not block.
 	note func(b *Broker, r request) error
@@ -103,7 +107,7 @@ type route struct {
 func routes() map[int32]*route {
 	send := &route{leader: true, inline: (*Broker).handleSend}
 	reply := &route{leader: true, here: replyHere, inline: (*Broker).handleReply}
-	pull := &route{leader: true, retry: true, bound: true, unled: true, notVIP: true, read: (*Broker).handlePull}
+	pull := &route{leader: true, retry: true, bound: true, unled: true, slow: true, notVIP: true, read: (*Broker).handlePull}
 	return map[int32]*route{
 		protocol.CodeSendMessage:      send,
 		protocol.CodeSendMessageV2:    send,
@@ -118,8 +122,8 @@ func routes() map[int32]*route {
 
 		protocol.CodeConsumerSendMsgBack: {leader: true, answer: (*Broker).handleSendBack},
 
-		protocol.CodeHeartBeat:              {leader: true, retry: true, bound: true, note: (*Broker).noteHeartbeat, answer: (*Broker).handleHeartbeat},
-		protocol.CodeUnregisterClient:       {leader: true, retry: true, bound: true, note: (*Broker).noteUnregister, answer: (*Broker).handleUnregister},
+		protocol.CodeHeartBeat:              {leader: true, retry: true, bound: true, background: true, note: (*Broker).noteHeartbeat, answer: (*Broker).handleHeartbeat},
+		protocol.CodeUnregisterClient:       {leader: true, retry: true, bound: true, background: true, note: (*Broker).noteUnregister, answer: (*Broker).handleUnregister},
 		protocol.CodeGetConsumerListByGroup: {leader: true, retry: true, unled: true, answer: (*Broker).handleConsumerList},
 		protocol.CodeCheckClientConfig:      {answer: (*Broker).handleCheckClient},
 
@@ -175,6 +179,10 @@ func (b *Broker) handleVIP(call remoting.Call, cmd *protocol.Command) {
 func (b *Broker) dispatch(r request, rt *route) {
 	if err := b.identify(&r); err != nil {
 		b.fail(r, err)
+		return
+	}
+	if b.refusing.Load() {
+		b.fail(r, dledger.ErrClosed)
 		return
 	}
 	if rt != nil && rt.note != nil && !r.forwarded() {
