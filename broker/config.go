@@ -155,6 +155,16 @@ type Config struct {
 	// Whatever stops the process must allow for it.
 	Drain time.Duration `cfg:"shutdownDrainTime" unit:"ms" live:"true" min:"0" max:"600000"`
 
+	// StandIns is the number of stand-in broker names in the routes of this
+	// group's topics: broker-a@1, broker-a@2 and so on, with the topic's number of
+	// write queues, none to read, and the addresses of followers, which send on
+	// to the leader. Producers, who try a failed send again on another broker
+	// name, then find a live member at once when the leader dies; without, they
+	// fail until they look the route up, up to 30 s later. The price is that with
+	// n of them n of n+1 sends take the way through a follower. Topics with
+	// order=true have none. It needs our name server; other ones ignore it.
+	StandIns int `cfg:"standInBrokers" min:"0" max:"8"`
+
 	// RegionID is told to producers with every answer.
 	RegionID string `cfg:"regionId"`
 	// TraceOn tells producers that message trace is wanted.

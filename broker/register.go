@@ -223,6 +223,7 @@ func (b *Broker) registrationHeader() protocol.BrokerHeader {
 	return protocol.BrokerHeader{
 		ClusterName: b.cfg().ClusterName, BrokerName: b.brokerName, BrokerAddr: b.addr.String(), BrokerID: id,
 		HAServerAddr: b.haAddr(), ExternalAddr: b.external,
+		StandIns: int32(b.cfg().StandIns),
 	}
 }
 
