@@ -302,7 +302,7 @@ func TestRollingRestartWithoutErrors(t *testing.T) {
 		procs[b.ID] = c.member(t, b.ID)
 		joined(b.Addr)
 	}
-	time.Sleep(time.Second)
+	time.Sleep(time.Second) // of load after the last restart
 	close(stop)
 	all := done()
 	failed, _, longest, firstErr := outcome(all, began)
