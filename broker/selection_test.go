@@ -102,6 +102,7 @@ func TestHeldPullBySQL(t *testing.T) {
 	h := suspended("orders", 0, 1, 15*time.Second)
 	h.ExpressionType, h.Subscription = []byte("SQL92"), []byte("price > 10")
 	answer := c.pullAsync(h)
+	require.Eventually(t, func() bool { return c.runtime()["heldPulls"] == "1" }, waitFor, tick)
 	for range 20 {
 		c.send("orders", 0, "cheap", "price", "1")
 	}
