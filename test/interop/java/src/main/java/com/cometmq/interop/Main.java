@@ -29,6 +29,12 @@ public final class Main {
             case "admin":
                 status = Admin.run(rest);
                 break;
+            case "latency":
+                status = Sending.latency(rest);
+                break;
+            case "failover":
+                status = Sending.failover(rest);
+                break;
             default:
                 usage();
                 return;
@@ -40,7 +46,7 @@ public final class Main {
 
     private static void usage() {
         System.err.println("usage: produce NAMESRV TOPIC FILE | consume NAMESRV TOPIC GROUP EXPECTED OUT | scenarios NAMESRV [NAME...]"
-            + " | admin NAMESRV TOPIC GROUP COMMANDS OUT");
+            + " | admin NAMESRV TOPIC GROUP COMMANDS OUT | latency NAMESRV TOPIC | failover NAMESRV TOPIC");
         System.exit(2);
     }
 }
