@@ -98,8 +98,12 @@ func (b *Broker) createGroups(ctx context.Context, hb *protocol.HeartbeatData) e
 	return err
 }
 
-// topicFlagUnitSub is RocketMQ's TopicSysFlag bit of a unit subscription.
-const topicFlagUnitSub = 2
+// RocketMQ's TopicSysFlag bits: a topic that a producer in unit mode created,
+// and the retry topic of a consumer in unit mode.
+const (
+	topicFlagUnit    = 1
+	topicFlagUnitSub = 2
+)
 
 // handleUnregister serves UNREGISTER_CLIENT.
 func (b *Broker) handleUnregister(_ context.Context, r request) (*protocol.Response, error) {

@@ -109,6 +109,9 @@ type Config struct {
 
 	// MaxMessageSize bounds a message body, and the sum of a batch, in bytes.
 	MaxMessageSize int `cfg:"maxMessageSize" live:"true" min:"1" max:"8388608"`
+	// StartAccept is when sends begin to be taken, in ms since 1970; before it they
+	// are refused. 0: always.
+	StartAccept int64 `cfg:"startAcceptSendRequestTimeStamp" live:"true" min:"0"`
 	// Permission is 6, or 4 to keep producers of ordered topics away, or 2 to
 	// keep consumers away. It also caps every topic's registered permission.
 	Permission int32 `cfg:"brokerPermission" live:"true" min:"0" max:"7"`
@@ -297,7 +300,7 @@ var inertKeys = map[string][]string{
 		"aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
 		"enableLmq",
 		"enableMultiDispatch", "msgTraceTopicName", "fetchNamesrvAddrByAddressServer", "isolateLogEnable",
-		"messageIndexSafe", "disableConsumeIfConsumerReadSlowly", "consumerFallbehindThreshold", "startAcceptSendRequestTimeStamp",
+		"messageIndexSafe", "disableConsumeIfConsumerReadSlowly", "consumerFallbehindThreshold",
 		"enableScheduleAsyncDeliver", "offsetCheckInSlave", "forceRegister", "rocketmqHome", "duplicationEnable",
 		"highSpeedMode", "commercialEnable", "debugLockEnable"},
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/remoting/protocol"
@@ -19,6 +20,9 @@ func lockRequest(r request) (*protocol.LockBatchRequest, error) {
 	if len(q.Queues) > lockQueuesMax {
 		return nil, refuse(protocol.StatusSystemError, "%d queues in one lock request; at most %d", len(q.Queues), lockQueuesMax)
 	}
+	// There are no such queues: nobody owns them, and they must not be taken for
+	// others where numbers are stored without a sign.
+	q.Queues = slices.DeleteFunc(q.Queues, func(mq protocol.MessageQueue) bool { return mq.QueueID < 0 })
 	return &q, nil
 }
 

@@ -117,7 +117,7 @@ func (b *Broker) addIdentity(t runtimeTable, now time.Time, st dledger.Status) {
 	t.num("bootTimestamp", b.stats.Start().UnixMilli())
 	t["runtime"] = runtimeText(now.Sub(b.stats.Start()))
 	t["brokerActive"] = strconv.FormatBool(b.leading.Load()) // 5.x
-	t["startAcceptSendRequestTimeStamp"] = "0"
+	t["startAcceptSendRequestTimeStamp"] = strconv.FormatInt(b.cfg().StartAccept, 10)
 	t["raftRole"] = st.Role.String()
 	t.num("raftTerm", int64(st.Term))
 	t["raftLeaderId"] = st.LeaderID

@@ -61,6 +61,8 @@ func (b *Broker) selectionOf(sub *group.Subscription) (*selection, error) {
 	sel := &selection{sub: sub}
 	name, retry := strings.CutPrefix(sub.Data.Topic, message.RetryPrefix)
 	switch {
+	case sub.IsTag() && !sub.All() && len(sub.Data.TagsSet) == 0 && !sub.Data.ClassFilterMode:
+		return nil, refuse(protocol.StatusSubscriptionParseFailed, "parse the consumer's subscription failed: no tag in %.64q", sub.Data.SubString)
 	case retry && cfg.PropertyFilter && cfg.FilterRetry:
 		sel.retryOf = func(rec message.Stored) *filter.Expression { return b.originSelector(name, rec) }
 	case !retry && !sub.IsTag():

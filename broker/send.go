@@ -97,6 +97,9 @@ func (op *sendOp) build() error {
 	if err := h.Decode(op.r.cmd); err != nil {
 		return err
 	}
+	if cfg.StartAccept > 0 && b.node.Now() < cfg.StartAccept {
+		return refuse(protocol.StatusSystemError, "broker unable to service, until %s", time.UnixMilli(cfg.StartAccept).Format(time.DateTime))
+	}
 	if err := b.diskRefusal(); err != nil {
 		return err
 	}
@@ -354,7 +357,11 @@ func (op *sendOp) deadLetter(topic *protocol.TopicConfig) (bool, error) {
 func (op *sendOp) createTopic() (*protocol.TopicConfig, error) {
 	name := string(op.head.Topic)
 	if message.IsRetryTopic(name) {
-		return op.putTopic(readWriteTopic(name, 1)), nil
+		topic := readWriteTopic(name, 1)
+		if op.head.UnitMode {
+			topic.TopicSysFlag = topicFlagUnitSub
+		}
+		return op.putTopic(topic), nil
 	}
 	template, ok := op.b.meta.TopicBytes(op.head.DefaultTopic)
 	if !ok || template.Perm&protocol.PermInherit == 0 {
@@ -367,6 +374,9 @@ func (op *sendOp) createTopic() (*protocol.TopicConfig, error) {
 	topic := readWriteTopic(name, queues)
 	topic.Perm = template.Perm &^ protocol.PermInherit
 	topic.TopicFilterType = template.TopicFilterType
+	if op.head.UnitMode {
+		topic.TopicSysFlag = topicFlagUnit
+	}
 	return op.putTopic(topic), nil
 }
 

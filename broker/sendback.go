@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 
 	"github.com/cometmq/cometmq/broker/metadata"
@@ -140,7 +141,8 @@ func (b *Broker) topicForWrite(name string, queues int32, plan *proposalPlan) (*
 		return cfg, nil
 	}
 	if err := message.ValidTopic(name); err != nil {
-		return nil, err
+		// The request named the group; the topic follows from it.
+		return nil, fmt.Errorf("topic[%s]: %w", name, err)
 	}
 	cfg := readWriteTopic(name, queues)
 	plan.command(metadata.AppendPutTopic(plan.data, cfg, metadata.IfAbsent))

@@ -68,8 +68,13 @@ func (b *Broker) putTopics(ctx context.Context, changes ...topicChange) (*protoc
 		if topic.ReadQueueNums < 0 || topic.WriteQueueNums < 0 || topic.Perm < 0 {
 			return nil, refuse(protocol.StatusSystemError, "topic[%s]: queue numbers and permission must be at least 0", topic.TopicName)
 		}
-		if topic.TopicFilterType == "" {
+		switch topic.TopicFilterType {
+		case "":
 			topic.TopicFilterType = protocol.FilterSingleTag
+		case protocol.FilterSingleTag, protocol.FilterMultiTag:
+		default:
+			return nil, refuse(protocol.StatusSystemError, "topic[%s]: topicFilterType %.32q is not known; use %s or %s",
+				topic.TopicName, topic.TopicFilterType, protocol.FilterSingleTag, protocol.FilterMultiTag)
 		}
 		var old map[string]string
 		if was, ok := b.meta.Topic(topic.TopicName); ok {

@@ -180,6 +180,9 @@ func (c *Clients) check(hb *protocol.HeartbeatData) error {
 	if n := len(hb.Consumers) + len(hb.Producers); n > c.cfg.GroupsPerConnMax {
 		return fmt.Errorf("%w: %d groups in one heartbeat, at most %d", ErrTooMany, n, c.cfg.GroupsPerConnMax)
 	}
+	if hb.ClientID == "" {
+		return errors.New("heartbeat without a clientID")
+	}
 	for i := range hb.Consumers {
 		d := &hb.Consumers[i]
 		if err := message.ValidGroup(d.GroupName); err != nil {

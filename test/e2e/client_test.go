@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -98,4 +99,54 @@ func newConsumer(t *testing.T, namesrv, group, topic string, sel consumer.Messag
 	require.NoError(t, c.Start())
 	t.Cleanup(func() { _ = c.Shutdown() })
 	return box
+}
+
+// into is a listener that puts everything into an inbox.
+func into(box *inbox) listener {
+	return func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		box.add(msgs...)
+		return consumer.ConsumeSuccess, nil
+	}
+}
+
+// startConsumer is newConsumer for tests that stop or suspend the consumer, or subscribe several topics.
+func startConsumer(t *testing.T, namesrv, group string, topics []string, fn listener, opts ...consumer.Option) rocketmq.PushConsumer {
+	t.Helper()
+	opts = append([]consumer.Option{
+		consumer.WithNameServer([]string{namesrv}), consumer.WithGroupName(group),
+		consumer.WithInstance(uniqueName("c")), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+	}, opts...)
+	c, err := rocketmq.NewPushConsumer(opts...)
+	require.NoError(t, err)
+	for _, topic := range topics {
+		require.NoError(t, c.Subscribe(topic, consumer.MessageSelector{}, fn))
+	}
+	require.NoError(t, c.Start())
+	t.Cleanup(func() { _ = c.Shutdown() })
+	return c
+}
+
+// sendMany sends n messages called prefix0 and so on and returns their bodies.
+func sendMany(t *testing.T, namesrv, topic, prefix string, n int) map[string]bool {
+	t.Helper()
+	p := newProducer(t, namesrv)
+	sent := map[string]bool{}
+	for i := range n {
+		body := prefix + strconv.Itoa(i)
+		sent[body] = true
+		sendSync(t, p, primitive.NewMessage(topic, []byte(body)))
+	}
+	return sent
+}
+
+// startSQL is startConsumer with a selector.
+func startSQL(t *testing.T, c *cluster, group, topic string, sel consumer.MessageSelector, fn listener) rocketmq.PushConsumer {
+	t.Helper()
+	pc, err := rocketmq.NewPushConsumer(consumer.WithNameServer([]string{c.namesrv}), consumer.WithGroupName(group),
+		consumer.WithInstance(uniqueName("c")), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+	require.NoError(t, err)
+	require.NoError(t, pc.Subscribe(topic, sel, fn))
+	require.NoError(t, pc.Start())
+	t.Cleanup(func() { _ = pc.Shutdown() })
+	return pc
 }

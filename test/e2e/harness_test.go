@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -26,14 +27,14 @@ type lazyCluster struct {
 	err     error
 }
 
-// shared is the one three-node cluster that tests use when they do not break it, and checked one more that asks about
-// transactions quickly.
-var shared, checked lazyCluster
+// shared is the one three-node cluster that tests use when they do not break it, checked one more that asks about
+// transactions quickly, and strict a broker that creates nothing by itself and has a short table of delays.
+var shared, checked, strict lazyCluster
 
 func TestMain(m *testing.M) {
 	rlog.SetLogLevel("fatal")
 	code := m.Run()
-	for _, l := range []*lazyCluster{&shared, &checked} {
+	for _, l := range []*lazyCluster{&shared, &checked, &strict} {
 		if l.cluster != nil {
 			l.cluster.down()
 		}
@@ -192,6 +193,15 @@ func checkedCluster(t *testing.T) *cluster {
 	return checked.get(t, "--set", quickChecks)
 }
 
+// strictBroker starts the broker whose settings are not the usual ones: topics and groups have to be made by hand,
+// transactions are refused, the trace topic is there, selectors hold for retried messages, and the delay levels are 1, 2 and
+// then always 1 s.
+func strictBroker(t *testing.T) *cluster {
+	t.Helper()
+	return strict.get(t, "--nodes", "1", "--set", "autoCreateTopicEnable=false,autoCreateSubscriptionGroup=false,rejectTransactionMessage=true,"+
+		"traceTopicEnable=true,filterSupportRetry=true,messageDelayLevel=1s 2s 1s 1s 1s")
+}
+
 // quickChecks makes brokers ask about a transaction after half a second and then every second, and not give up while a
 // client takes half a minute to find the new leader.
 const quickChecks = "transactionTimeOut=500,transactionCheckInterval=1000,transactionCheckMax=1000"
@@ -219,6 +229,28 @@ func (c *cluster) setTopic(t *testing.T, topic string, queues, perm int) {
 	}, 10*time.Second, 10*time.Millisecond, "no route of %s with permission %d", topic, perm)
 }
 
+// setGroup creates or changes a consumer group at the leader; settings are its fields where they are not the defaults. The
+// group's retry topic comes with it, so that Go clients, which look for its route once before their first heartbeat, find it.
+func (c *cluster) setGroup(t *testing.T, group string, settings map[string]any) {
+	t.Helper()
+	g := map[string]any{"groupName": group, "consumeEnable": true, "consumeFromMinEnable": true, "consumeBroadcastEnable": true,
+		"retryQueueNums": 1, "retryMaxTimes": 16, "notifyConsumerIdsChangedEnable": true}
+	maps.Copy(g, settings)
+	body, err := json.Marshal(g)
+	require.NoError(t, err)
+	must(t, c.leader(t).Addr, 200, nil, body)
+	c.awaitRoute(t, "%RETRY%"+group)
+}
+
+// awaitRoute waits until the name server routes a topic: Go clients refuse to consume one without a route.
+func (c *cluster) awaitRoute(t *testing.T, topic string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		r, err := invoke(c.namesrv, 105, fields{"topic": topic}, nil)
+		return err == nil && r.Code == 0
+	}, 10*time.Second, 10*time.Millisecond, "no route of %s", topic)
+}
+
 // awaitMembers waits until the broker knows that many members of a consumer group.
 func (c *cluster) awaitMembers(t *testing.T, group string, n int) {
 	t.Helper()
@@ -237,10 +269,7 @@ func (c *cluster) createTopic(t *testing.T, topic string, queues int) {
 	n := strconv.Itoa(queues)
 	_, err := command("mqadmin", "updateTopic", "-n", c.namesrv, "-c", "DefaultCluster", "-t", topic, "-r", n, "-w", n)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		r, err := invoke(c.namesrv, 105, map[string]string{"topic": topic}, nil)
-		return err == nil && r.Code == 0
-	}, 10*time.Second, 10*time.Millisecond, "no route of %s", topic)
+	c.awaitRoute(t, topic)
 }
 
 func uniqueName(prefix string) string {

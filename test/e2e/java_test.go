@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,13 +29,7 @@ func java(t *testing.T, jvm []string, args ...string) {
 // startJava is java that does not wait: the function it returns does.
 func startJava(t *testing.T, jvm []string, args ...string) (wait func()) {
 	t.Helper()
-	target, err := filepath.Abs(filepath.Join("..", "interop", "java", "target"))
-	require.NoError(t, err)
-	cp := filepath.Join(target, "interop.jar") + ":" + filepath.Join(target, "lib", "*")
-	argv := append([]string{"-Xmx512m", "-Drocketmq.client.logUseSlf4j=false", "-Duser.home=" + t.TempDir(), "-cp", cp}, jvm...)
-	argv = append(append(argv, "com.cometmq.interop.Main"), args...)
-	cmd := exec.Command("java", argv...)
-	cmd.Dir = t.TempDir() // some of RocketMQ's tools write files where they stand
+	cmd := javaCommand(t, jvm, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
@@ -44,6 +39,17 @@ func startJava(t *testing.T, jvm []string, args ...string) (wait func()) {
 		t.Logf("%s", out.String())
 		require.NoError(t, err)
 	}
+}
+
+func javaCommand(t *testing.T, jvm []string, args ...string) *exec.Cmd {
+	t.Helper()
+	target, err := filepath.Abs(filepath.Join("..", "interop", "java", "target"))
+	require.NoError(t, err)
+	cp := filepath.Join(target, "interop.jar") + ":" + filepath.Join(target, "lib", "*")
+	argv := append([]string{"-Xmx512m", "-Drocketmq.client.logUseSlf4j=false", "-Duser.home=" + t.TempDir(), "-cp", cp}, jvm...)
+	cmd := exec.Command("java", append(append(argv, "com.cometmq.interop.Main"), args...)...)
+	cmd.Dir = t.TempDir() // some of RocketMQ's tools write files where they stand
+	return cmd
 }
 
 func TestJavaRealFileSurvivesTheTrip(t *testing.T) {
@@ -94,13 +100,57 @@ func readDeliveries(t *testing.T, file string) []delivery {
 	return got
 }
 
+// javaScenarios runs scenarios of the Java program side by side in one virtual machine, and shows each as a sub-test. No
+// names means all.
+func javaScenarios(t *testing.T, jvm []string, namesrv string, names ...string) {
+	t.Helper()
+	out, err := javaCommand(t, jvm, append([]string{"scenarios", namesrv}, names...)...).CombinedOutput()
+	results := map[string]string{}
+	for _, part := range strings.Split("\n"+string(out), "\nFAIL ")[1:] {
+		name, _, _ := strings.Cut(part, ":")
+		why, _, _ := strings.Cut(part, "\nPASS ")
+		results[name] = why
+	}
+	for _, line := range strings.Split(string(out), "\n") {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "PASS" {
+			results[f[1]] = ""
+		}
+	}
+	for _, name := range names {
+		require.Contains(t, results, name, "no result; the program printed\n%s", out)
+	}
+	for name, why := range results {
+		t.Run(name, func(t *testing.T) { require.Empty(t, why) })
+	}
+	require.NoError(t, err, "%s", out)
+	require.NotEmpty(t, results)
+}
+
 func TestJavaScenarios(t *testing.T) {
-	java(t, nil, "scenarios", checkedCluster(t).namesrv)
+	javaScenarios(t, nil, checkedCluster(t).namesrv)
 }
 
 func TestJavaScenariosBinaryHeaders(t *testing.T) {
-	java(t, []string{"-Drocketmq.serialize.type=ROCKETMQ"}, "scenarios", sharedCluster(t).namesrv,
-		"SyncAsyncOneway", "Properties", "Orderly", "Offsets")
+	javaScenarios(t, []string{"-Drocketmq.serialize.type=ROCKETMQ"}, sharedCluster(t).namesrv,
+		"SyncAsyncOneway", "Properties", "Orderly", "Offsets", "PullConsumer", "LitePullAssign", "SqlFilter")
+}
+
+// One of two groups stands still without closing its connections. A producer with latency fault tolerance runs into it once
+// and then leaves it alone.
+func TestJavaLatencyFaultTolerance(t *testing.T) {
+	c, second, topic := twoGroups(t)
+	require.NoError(t, second.cmd.Process.Signal(syscall.SIGSTOP))
+	defer func() { require.NoError(t, second.cmd.Process.Signal(syscall.SIGCONT)) }()
+	java(t, nil, "latency", c.namesrv, topic)
+}
+
+// One of two groups dies while a producer sends; it retries at the other one.
+func TestJavaRetryOnAnotherBroker(t *testing.T) {
+	c, second, topic := twoGroups(t)
+	wait := startJava(t, nil, "failover", c.namesrv, topic)
+	require.Eventually(t, func() bool { return c.maxOffset(t, topic, 0) > "5" }, 30*time.Second, 10*time.Millisecond)
+	second.stop(syscall.SIGKILL)
+	wait()
 }
 
 // javaLoad sends with the Java producer until the returned function is called, which tells how each send ended.

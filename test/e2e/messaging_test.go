@@ -15,46 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSendSyncAsyncOneway(t *testing.T) {
-	t.Parallel()
-	c := sharedCluster(t)
-	topic := uniqueName("send")
-	p := newProducer(t, c.namesrv)
-	want := map[string]bool{}
-	// The topic is unknown: the first send creates it.
-	for i := range 20 {
-		body := fmt.Sprintf("sync%d", i)
-		want[body] = true
-		r := sendSync(t, p, primitive.NewMessage(topic, []byte(body)))
-		require.Len(t, r.OffsetMsgID, 32)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var failed []error
-	for i := range 200 {
-		body := fmt.Sprintf("async%d", i)
-		want[body] = true
-		wg.Add(1)
-		require.NoError(t, p.SendAsync(context.Background(), func(_ context.Context, r *primitive.SendResult, err error) {
-			defer wg.Done()
-			if err != nil || r.Status != primitive.SendOK {
-				mu.Lock()
-				failed = append(failed, fmt.Errorf("%v %w", r, err))
-				mu.Unlock()
-			}
-		}, primitive.NewMessage(topic, []byte(body))))
-	}
-	wg.Wait()
-	require.Empty(t, failed)
-	for i := range 20 {
-		body := fmt.Sprintf("oneway%d", i)
-		want[body] = true
-		require.NoError(t, p.SendOneWay(context.Background(), primitive.NewMessage(topic, []byte(body))))
-	}
-	box := newConsumer(t, c.namesrv, uniqueName("g"), topic, consumer.MessageSelector{}, nil)
-	box.waitFor(t, want, time.Minute)
-}
-
 func TestBatchSend(t *testing.T) {
 	t.Parallel()
 	c := sharedCluster(t)
@@ -81,24 +41,6 @@ func TestBatchSend(t *testing.T) {
 		require.Equal(t, r.QueueOffset+int64(i), m.QueueOffset)
 		require.Equal(t, fmt.Sprintf("item%d", i), string(m.Body))
 	}
-}
-
-func TestMessagePropertiesAndCompression(t *testing.T) {
-	t.Parallel()
-	c := sharedCluster(t)
-	topic := uniqueName("props")
-	c.createTopic(t, topic, 1)
-	p := newProducer(t, c.namesrv)
-	body := strings.Repeat("a long body that the client compresses; ", 500)
-	m := primitive.NewMessage(topic, []byte(body)).WithTag("Tagé😀").WithKeys([]string{"k1", "k2"})
-	m.WithProperty("café", `消息 🚀 "quoted" \ back`)
-	r := sendSync(t, p, m)
-	box := newConsumer(t, c.namesrv, uniqueName("g"), topic, consumer.MessageSelector{Type: consumer.TAG, Expression: "Tagé😀"}, nil)
-	box.waitFor(t, map[string]bool{body: true}, time.Minute)
-	got := box.all()[0]
-	require.Equal(t, `消息 🚀 "quoted" \ back`, got.GetProperty("café"))
-	require.Equal(t, "Tagé😀", got.GetTags())
-	require.Equal(t, r.MsgID, got.MsgId)
 }
 
 func TestTagFilter(t *testing.T) {

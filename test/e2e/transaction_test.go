@@ -288,3 +288,36 @@ func TestTransactionAcrossFailover(t *testing.T) {
 		require.True(t, want[body] || uncertain[body], "%s was never sent", body)
 	}
 }
+
+// A message may ask for patience: it is not asked about before the time that it names.
+func TestTransactionImmunityTime(t *testing.T) {
+	t.Parallel()
+	c := checkedCluster(t)
+	topic := uniqueName("immune")
+	c.createTopic(t, topic, 1)
+	d := &decisions{execute: always(primitive.UnknowState), check: always(primitive.CommitMessageState)}
+	p := newTransactionProducer(t, c.namesrv, uniqueName("pg"), d)
+	m := primitive.NewMessage(topic, []byte("patient"))
+	m.WithProperty("CHECK_IMMUNITY_TIME_IN_SECONDS", "5")
+	sent := time.Now()
+	_, err := p.SendMessageInTransaction(context.Background(), m)
+	require.NoError(t, err)
+	sendHalf(t, p, topic, "hasty")
+	require.Eventually(t, func() bool { return slices.Contains(d.asked(), "hasty") }, time.Minute, 20*time.Millisecond)
+	require.NotContains(t, d.asked(), "patient")
+	require.Eventually(t, func() bool { return slices.Contains(d.asked(), "patient") }, time.Minute, 20*time.Millisecond)
+	require.GreaterOrEqual(t, time.Since(sent), 5*time.Second)
+	require.Eventually(t, func() bool { return c.maxOffset(t, topic, 0) == "2" }, 10*time.Second, 20*time.Millisecond)
+}
+
+func TestTransactionRefused(t *testing.T) {
+	t.Parallel()
+	c := strictBroker(t)
+	topic := uniqueName("refused")
+	c.createTopic(t, topic, 1)
+	d := &decisions{execute: always(primitive.CommitMessageState), check: always(primitive.CommitMessageState)}
+	p := newTransactionProducer(t, c.namesrv, uniqueName("pg"), d, producer.WithRetry(0))
+	_, err := p.SendMessageInTransaction(context.Background(), primitive.NewMessage(topic, []byte("x")))
+	require.ErrorContains(t, err, "sending transaction message is forbidden")
+	require.Equal(t, "0", c.maxOffset(t, topic, 0))
+}

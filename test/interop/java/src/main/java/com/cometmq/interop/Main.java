@@ -32,6 +32,12 @@ public final class Main {
             case "admin":
                 status = Admin.run(rest);
                 break;
+            case "latency":
+                status = Sending.latency(rest);
+                break;
+            case "failover":
+                status = Sending.failover(rest);
+                break;
             default:
                 usage();
                 return;
@@ -43,7 +49,8 @@ public final class Main {
 
     private static void usage() {
         System.err.println("usage: produce NAMESRV TOPIC FILE | consume NAMESRV TOPIC GROUP EXPECTED OUT | scenarios NAMESRV [NAME...]"
-            + " | steady NAMESRV TOPIC THREADS PAUSE_MS OUT STOP | admin NAMESRV TOPIC GROUP COMMANDS OUT");
+            + " | steady NAMESRV TOPIC THREADS PAUSE_MS OUT STOP | admin NAMESRV TOPIC GROUP COMMANDS OUT"
+            + " | latency NAMESRV TOPIC | failover NAMESRV TOPIC");
         System.exit(2);
     }
 }

@@ -1,5 +1,7 @@
 package com.cometmq.interop;
 
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
@@ -10,6 +12,9 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
@@ -37,7 +42,7 @@ final class Scenarios {
     private Scenarios() {
     }
 
-    static int run(String[] argv) {
+    static int run(String[] argv) throws Exception {
         Map<String, Scenario> all = new LinkedHashMap<>();
         all.put("SyncAsyncOneway", Scenarios::syncAsyncOneway);
         all.put("Batch", Scenarios::batch);
@@ -52,24 +57,56 @@ final class Scenarios {
         all.put("TransactionCommitAndRollback", Transactions::commitAndRollback);
         all.put("TransactionCheckBack", Transactions::checkBack);
         all.put("RequestReply", Transactions::requestReply);
+        all.put("ChosenQueue", Sending::chosenQueue);
+        all.put("WaitStoreFlag", Sending::waitStoreFlag);
+        all.put("QueryMessage", Sending::queryMessage);
+        all.put("Namespaces", Sending::namespaces);
+        all.put("UnitMode", Sending::unitMode);
+        all.put("BodyAndPropertiesLimit", Sending::bodyLimit);
+        all.put("MessageTrace", Sending::trace);
+        all.put("PullConsumer", Consuming::pullConsumer);
+        all.put("LitePullAssign", Consuming::litePullAssign);
+        all.put("BatchConsumptionAndPartialAck", Consuming::partialAck);
+        all.put("SuspendAndResume", Consuming::suspendAndResume);
+        all.put("FlowControl", Consuming::flowControl);
+        all.put("AllocationStrategies", Consuming::allocationStrategies);
+        all.put("Rebalance", Consuming::rebalance);
+        all.put("SeveralTopics", Consuming::severalTopics);
+        all.put("OffsetsKept", Consuming::offsetsKept);
+        all.put("SqlFilter", Consuming::sqlFilter);
+        all.put("SubscriptionChange", Consuming::subscriptionChange);
+        all.put("ImmediateDeadLetter", Consuming::immediateDeadLetter);
         Set<String> wanted = new HashSet<>(Arrays.asList(argv).subList(1, argv.length));
-        int failed = 0;
+        // Most of the time a scenario waits, so several run at once.
+        ExecutorService pool = Executors.newFixedThreadPool(6);
+        List<Future<Boolean>> results = new ArrayList<>();
         for (Map.Entry<String, Scenario> e : all.entrySet()) {
-            if (!wanted.isEmpty() && !wanted.contains(e.getKey())) {
-                continue;
-            }
-            String topic = "java_" + e.getKey() + "_" + Long.toString(System.nanoTime(), 36);
-            long start = System.nanoTime();
-            try {
-                e.getValue().run(argv[0], topic);
-                System.out.println("PASS " + e.getKey() + " " + (System.nanoTime() - start) / 1_000_000 + "ms");
-            } catch (Throwable t) {
-                failed++;
-                System.out.println("FAIL " + e.getKey() + ": " + t);
-                t.printStackTrace();
+            if (wanted.isEmpty() || wanted.contains(e.getKey())) {
+                results.add(pool.submit(() -> passes(argv[0], e.getKey(), e.getValue())));
             }
         }
-        return failed == 0 ? 0 : 1;
+        boolean passed = true;
+        for (Future<Boolean> r : results) {
+            passed &= r.get();
+        }
+        pool.shutdown();
+        return passed ? 0 : 1;
+    }
+
+    /** Runs one scenario and prints one line about it, and what was thrown. */
+    private static boolean passes(String namesrv, String name, Scenario scenario) {
+        String topic = "java_" + name + "_" + Long.toString(System.nanoTime(), 36);
+        long start = System.nanoTime();
+        try {
+            scenario.run(namesrv, topic);
+            System.out.println("PASS " + name + " " + (System.nanoTime() - start) / 1_000_000 + "ms");
+            return true;
+        } catch (Throwable t) {
+            StringWriter trace = new StringWriter();
+            t.printStackTrace(new PrintWriter(trace));
+            System.out.println("FAIL " + name + ": " + t + "\n" + trace);
+            return false;
+        }
     }
 
     static DefaultMQProducer producer(String namesrv, String group) throws Exception {
