@@ -26,6 +26,3 @@ func Codes() (forwarded, local []int32) {
 	}
 	return forwarded, local
 }
-
-// Held returns how many pulls wait.
-func (b *Broker) Held() int { return int(b.held.count.Load()) }

@@ -164,9 +164,9 @@ type attempt struct {
 	err        error
 }
 
-// load sends until stop is closed, each worker one message after the other with a pause between; worker w sends "w-0",
+// steadySends sends until stop is closed, each worker one message after the other with a pause between; worker w sends "w-0",
 // "w-1" and so on, all with the key "w".
-func load(p rocketmq.Producer, topic string, workers int, pause time.Duration, stop <-chan struct{}) func() []attempt {
+func steadySends(p rocketmq.Producer, topic string, workers int, pause time.Duration, stop <-chan struct{}) func() []attempt {
 	var mu sync.Mutex
 	var all []attempt
 	var wg sync.WaitGroup
@@ -289,7 +289,7 @@ func TestRollingRestartWithoutErrors(t *testing.T) {
 	require.Zero(t, r.Code, r.Remark)
 	box := newConsumer(t, c.namesrv, group, topic, consumer.MessageSelector{}, nil)
 	stop := make(chan struct{})
-	done := load(newProducer(t, c.namesrv, byKey), topic, 4, 5*time.Millisecond, stop)
+	done := steadySends(newProducer(t, c.namesrv, byKey), topic, 4, 5*time.Millisecond, stop)
 	began := time.Now()
 	for _, b := range s.Brokers {
 		time.Sleep(time.Second) // of load over the whole group
@@ -361,8 +361,8 @@ func TestStandInQueues(t *testing.T) {
 	box := newConsumer(t, c.namesrv, uniqueName("g"), topic, consumer.MessageSelector{}, nil)
 	stop := make(chan struct{})
 	// The Go producer goes on to the next queue, which Java's does with the next broker.
-	anyQueue := load(newProducer(t, c.namesrv, producer.WithRetry(8)), topic, 8, 5*time.Millisecond, stop)
-	keyed := load(newProducer(t, c.namesrv, byKey), topic, 8, 5*time.Millisecond, stop)
+	anyQueue := steadySends(newProducer(t, c.namesrv, producer.WithRetry(8)), topic, 8, 5*time.Millisecond, stop)
+	keyed := steadySends(newProducer(t, c.namesrv, byKey), topic, 8, 5*time.Millisecond, stop)
 	time.Sleep(2 * time.Second) // of load
 	at := c.killLeader(t)
 	time.Sleep(5 * time.Second) // well below the 30 s after which producers learn of the new leader
