@@ -261,10 +261,12 @@ const (
 	flushAsync = "ASYNC_FLUSH"
 
 	// defaultSelfID and defaultRaftShift make the member list of a broker
-	// without one: n0 on loopback, on a port that keeps RocketMQ's distance
-	// between 10911 and 40911, so that two such brokers on one machine differ.
+	// without one: n0 on loopback, on the port that RocketMQ's broker replicates
+	// on (10912 beside 10911), so that two such brokers on one machine differ.
+	// 40911, as in RocketMQ's DLedger samples, lies where the kernel takes ports
+	// for outgoing connections, and now and then one of those would hold it.
 	defaultSelfID    = "n0"
-	defaultRaftShift = 30000
+	defaultRaftShift = 1
 )
 
 // inertKeys are keys of RocketMQ 4.9.4 that operators have in their files and
@@ -410,7 +412,7 @@ func (c Config) peers() ([]dledger.Peer, error) {
 	if !c.DLedger {
 		port := c.ListenPort + defaultRaftShift
 		if port > 65535 {
-			port = c.ListenPort - defaultRaftShift
+			port = c.ListenPort - defaultRaftShift // listenPort - 2 is the VIP port
 		}
 		return []dledger.Peer{{ID: defaultSelfID, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}}, nil
 	}

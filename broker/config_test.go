@@ -60,13 +60,13 @@ func TestWithoutConfigurationTheGroupHasOneMember(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 	peers, err := cfg.peers()
 	require.NoError(t, err)
-	require.Equal(t, []dledger.Peer{{ID: "n0", Addr: "127.0.0.1:40911"}}, peers)
+	require.Equal(t, []dledger.Peer{{ID: "n0", Addr: "127.0.0.1:10912"}}, peers)
 	require.Equal(t, "n0", cfg.selfID())
-	require.Equal(t, "127.0.0.1:40911", cfg.raftBind(), "not on the network")
-	cfg.ListenPort = 60000
+	require.Equal(t, "127.0.0.1:10912", cfg.raftBind(), "not on the network")
+	cfg.ListenPort = 65535
 	peers, err = cfg.peers()
 	require.NoError(t, err)
-	require.Equal(t, "127.0.0.1:30000", peers[0].Addr)
+	require.Equal(t, "127.0.0.1:65534", peers[0].Addr)
 }
 
 func TestBadSettingsNameKeyValueAndRemedy(t *testing.T) {

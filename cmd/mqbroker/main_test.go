@@ -55,7 +55,7 @@ func freePort(t *testing.T) int {
 			port = 11000 + port%20000
 		}
 		free := true
-		for _, p := range []int{port, port - 2, port + 30000} {
+		for _, p := range []int{port, port - 2, port + 1} {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
 			if err != nil {
 				free = false
