@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cometmq/cometmq/message"
@@ -30,6 +31,18 @@ type SendResult struct {
 	Queue    int32
 	Offset   int64
 	Attempts int
+}
+
+// StoredBy is the address of the member that stored the message, which it writes
+// into the message's id; "" if the id says nothing. It differs from Addr when
+// the member that was asked sent the message on.
+func (r SendResult) StoredBy() string {
+	first, _, _ := strings.Cut(r.MsgID, ",") // a batch has one id for each message
+	host, _, err := message.ParseOffsetMsgID(first)
+	if err != nil {
+		return ""
+	}
+	return host.String()
 }
 
 // producerGroup names the tool to the broker; it is not checked there.

@@ -98,6 +98,7 @@ type Broker struct {
 	readers    *workers
 	held       *holdTable
 	forward    *forwarder
+	relays     *relays
 	register   *registrar
 	server     *remoting.Server
 	vip        *remoting.Server
@@ -112,6 +113,7 @@ type Broker struct {
 	roleMu   sync.Mutex
 	role     dledger.RoleChange
 	roleWake chan struct{}
+	lastLed  atomic.Int64 // when this member last stopped to lead, unix ns
 
 	// diskFull is the remark for sends while the disk is nearly full.
 	diskFull atomic.Pointer[string]
@@ -132,6 +134,10 @@ type Broker struct {
 	ctx        context.Context // the broker's life
 	cancel     context.CancelFunc
 	background sync.WaitGroup // runRoles, registrar, housekeeping, watchDisk, keepMessages
+	leaving    atomic.Bool    // the name servers are not told of us any more
+	refusing   atomic.Bool    // new requests are refused
+	hurry      chan struct{}  // closed by Hurry
+	hurryOnce  sync.Once
 	closeOnce  sync.Once
 	closeErr   error
 }
@@ -154,7 +160,7 @@ func New(opts Options) (*Broker, error) {
 	b := &Broker{
 		settings: opts.Settings, opts: opts, log: opts.Logger.Named("broker"), fs: opts.FS,
 		brokerName: cfg.brokerName(), selfID: cfg.selfID(),
-		routes: routes(), roleWake: make(chan struct{}, 1),
+		routes: routes(), roleWake: make(chan struct{}, 1), hurry: make(chan struct{}),
 	}
 	b.stats = stats.New(stats.Config{Cluster: cfg.ClusterName})
 	b.configVersion.Timestamp = b.stats.Start().UnixMilli()
@@ -177,6 +183,7 @@ func New(opts Options) (*Broker, error) {
 	})
 	b.clients = group.NewClients(group.ClientsConfig{ExpireAfter: cfg.ClientExpiry, Notify: b.notifyConsumers, Logger: b.log})
 	b.held = newHoldTable(b.wakePull)
+	b.relays = newRelays()
 	return b, nil
 }
 
@@ -232,6 +239,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	}
 	b.background.Go(func() { b.runRoles(b.ctx) })
 	b.background.Go(func() { b.register.run(b.ctx) })
+	b.background.Go(func() { b.forward.greet(b.ctx) })
 	b.background.Go(func() { b.keepHouse(b.ctx) })
 	b.background.Go(func() { b.watchDisk(b.ctx) })
 	b.background.Go(func() { b.keepMessages(b.ctx) })
@@ -363,7 +371,9 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 		return err
 	}
 	b.nsClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, OnClose: func(addr string, _ *remoting.Conn) { b.register.lost(addr) }})
-	b.peerClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: forwardTimeout})
+	b.peerClient = remoting.NewClient(remoting.ClientConfig{
+		Logger: b.log, DialTimeout: time.Second, InvokeTimeout: forwardTimeout, Handler: b.relay, OnClose: b.peerLost,
+	})
 	b.pullClient = remoting.NewClient(remoting.ClientConfig{Logger: b.log, DialTimeout: time.Second, InvokeTimeout: holdMax + forwardTimeout})
 	b.register = newRegistrar(b, b.nsClient)
 	b.forward = newForwarder(b, b.peerClient, b.pullClient)
@@ -383,6 +393,19 @@ func (b *Broker) serverConfig(cfg *Config, l net.Listener, h remoting.Handler) r
 func (b *Broker) connClosed(c *remoting.Conn) {
 	b.held.dropConn(c.ID())
 	b.clients.ConnClosed(c)
+	b.forward.clientGone(c)
+	for _, p := range b.relays.closed(c) {
+		b.memberGone(p)
+	}
+}
+
+// relay and peerLost are for connections to the leader.
+func (b *Broker) relay(call remoting.Call, req *protocol.Command) { b.forward.relay(call, req) }
+
+func (b *Broker) peerLost(addr string, _ *remoting.Conn) {
+	if leader, ok := b.leaderAddr(); ok && leader == addr {
+		b.forward.changed(true)
+	}
 }
 
 // keepHouse does what is done every ten seconds.

@@ -15,10 +15,9 @@ import (
 // and sees to it that each consumer group and its retry topic exist before the
 // answer, because the client looks for the topic's route right afterwards.
 //
-// Every member keeps its own table of live clients, from the heartbeats that
-// clients send to every address of the route. Only the leader creates groups; a
-// follower registers the client and leaves the rest to the heartbeat that the
-// leader gets.
+// The leader's table has all clients of the group, those of other members as
+// relayed connections. Each member also notes its own ones (noteHeartbeat), to
+// be ready to lead and to tell the next leader.
 func (b *Broker) handleHeartbeat(ctx context.Context, r request) (*protocol.Response, error) {
 	var hb protocol.HeartbeatData
 	if len(r.cmd.Body) == 0 {
@@ -30,10 +29,34 @@ func (b *Broker) handleHeartbeat(ctx context.Context, r request) (*protocol.Resp
 	if err := b.createGroups(ctx, &hb); err != nil {
 		return nil, err
 	}
-	if err := b.clients.Heartbeat(r.call.Conn(), r.call.Language(), r.call.Version(), &hb); err != nil {
+	if err := b.clients.Heartbeat(r.conn(), r.call.Language(), r.call.Version(), &hb); err != nil {
 		return nil, err
 	}
 	return success()
+}
+
+// noteHeartbeat remembers a heartbeat of a client of this member's for the
+// leaders to come.
+func (b *Broker) noteHeartbeat(r request) error {
+	b.forward.local.keep(r, r.cmd.Body)
+	if b.leading.Load() {
+		return nil // the handler does the rest
+	}
+	var hb protocol.HeartbeatData
+	if len(r.cmd.Body) == 0 || hb.Decode(r.cmd.Body) != nil || r.call.Conn() == nil {
+		return nil // for the leader to refuse
+	}
+	return b.clients.Heartbeat(r.call.Conn(), r.call.Language(), r.call.Version(), &hb)
+}
+
+// noteUnregister does the same for UNREGISTER_CLIENT. What the client has left
+// comes with its next heartbeat.
+func (b *Broker) noteUnregister(r request) error {
+	b.forward.local.keep(r, nil)
+	if c := r.call.Conn(); c != nil && !b.leading.Load() {
+		b.clients.Unregister(c, r.cmd.Str("producerGroup"), r.cmd.Str("consumerGroup"))
+	}
+	return nil
 }
 
 // createGroups makes the missing groups and retry topics of a heartbeat in one
@@ -41,7 +64,7 @@ func (b *Broker) handleHeartbeat(ctx context.Context, r request) (*protocol.Resp
 // refused with the proper code.
 func (b *Broker) createGroups(ctx context.Context, hb *protocol.HeartbeatData) error {
 	if !b.leading.Load() {
-		return nil
+		return dledger.ErrNotLeader
 	}
 	var plan proposalPlan
 	for i := range hb.Consumers {
@@ -80,13 +103,13 @@ const topicFlagUnitSub = 2
 
 // handleUnregister serves UNREGISTER_CLIENT.
 func (b *Broker) handleUnregister(_ context.Context, r request) (*protocol.Response, error) {
-	b.clients.Unregister(r.call.Conn(), r.cmd.Str("producerGroup"), r.cmd.Str("consumerGroup"))
+	b.clients.Unregister(r.conn(), r.cmd.Str("producerGroup"), r.cmd.Str("consumerGroup"))
 	return &protocol.Response{Code: protocol.StatusSuccess, Header: protocol.EmptyHeader{}}, nil
 }
 
-// handleConsumerList serves GET_CONSUMER_LIST_BY_GROUP. It answers from this
-// member's own table: the asker has just sent its heartbeat here, and must find
-// itself in the list or it gets no queues.
+// handleConsumerList serves GET_CONSUMER_LIST_BY_GROUP. It answers from the
+// leader's table, where the asker's heartbeat has just come too: it must find
+// itself in the list or it gets no queues, and all must find the same list.
 func (b *Broker) handleConsumerList(_ context.Context, r request) (*protocol.Response, error) {
 	f := r.cmd.Required()
 	name := f.Str("consumerGroup")
@@ -163,8 +186,8 @@ type oneway interface {
 // leaves before the heartbeat's answer; clients rebalance on it at once instead
 // of after up to 20 s.
 func (b *Broker) notifyConsumers(name string, conns []group.Conn) {
-	if !b.cfg().NotifyConsumers {
-		return
+	if !b.cfg().NotifyConsumers || !b.leading.Load() {
+		return // the leader tells them, through us if need be
 	}
 	if cfg, ok := b.meta.Group(name); ok && !cfg.NotifyConsumerIDsChangedEnable {
 		return

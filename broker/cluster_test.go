@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -46,7 +47,8 @@ func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
 	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3})
 	follower := cluster.Follower()
 	c := newClient(t, follower.Addr)
-	req := fields(protocol.CodeGetMaxOffset, "topic", "t", "queueId", "0", "cometForwardedFor", "10.0.0.1:5")
+	req := fields(protocol.CodeGetMaxOffset, "topic", "t", "queueId", "0",
+		"cometForwardedFor", follower.Broker.Mark("n9", "s", 1, netip.MustParseAddrPort("10.0.0.1:5"), 0))
 	resp := c.call(req)
 	require.Equal(t, protocol.StatusServiceNotAvailable, resp.Code)
 	require.Regexp(t, fmt.Sprintf(`broker-a/%s is a follower \(term \d+\); leader is n\d at 127\.0\.0\.1:\d+`, follower.ID), resp.Remark)
@@ -101,7 +103,7 @@ func TestGracefulHandOverIsInvisible(t *testing.T) {
 // the hand-over and the time it is given to learn of the new leader.
 func TestStoppingLeaderForwardsUntilItLeaves(t *testing.T) {
 	t.Parallel()
-	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3, Settings: map[string]string{"shutdownDrainTime": "5000"}})
+	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3, Settings: map[string]string{"shutdownDrainTime": "60000"}})
 	leader := cluster.Leader()
 	c := newClient(t, leader.Addr)
 	c.createTopic("orders", 1, 6)
@@ -114,6 +116,7 @@ func TestStoppingLeaderForwardsUntilItLeaves(t *testing.T) {
 			after++
 		}
 	}
+	require.NoError(t, c.rpc.Close())
 	require.NoError(t, <-stopped)
 	leader.Broker = nil
 }

@@ -151,9 +151,22 @@ type Config struct {
 	ForwardWait time.Duration `cfg:"leaderWaitTimeout" unit:"ms" min:"0" max:"30000"`
 	// ForwardMax bounds the requests that wait for a leader or for its answer.
 	ForwardMax int `cfg:"forwardRequestsMax" min:"1"`
-	// Drain is how long a stopping leader that handed over keeps forwarding
-	// before it leaves, so that clients have time to learn of the new leader.
+	// Drain is how long a member of a group that stops keeps forwarding requests
+	// to the others, so that clients have time to learn of it: they look routes up
+	// every 30 s. It stops sooner when no client is connected, or none that may
+	// still take it for the leader. A second SIGTERM ends the wait, 0 does without.
+	// Whatever stops the process must allow for it.
 	Drain time.Duration `cfg:"shutdownDrainTime" unit:"ms" live:"true" min:"0" max:"600000"`
+
+	// StandIns is the number of stand-in broker names in the routes of this
+	// group's topics: broker-a@1, broker-a@2 and so on, with the topic's number of
+	// write queues, none to read, and the addresses of followers, which send on
+	// to the leader. Producers, who try a failed send again on another broker
+	// name, then find a live member at once when the leader dies; without, they
+	// fail until they look the route up, up to 30 s later. The price is that with
+	// n of them n of n+1 sends take the way through a follower. Topics with
+	// order=true have none. It needs our name server; other ones ignore it.
+	StandIns int `cfg:"standInBrokers" min:"0" max:"8"`
 
 	// RegionID is told to producers with every answer.
 	RegionID string `cfg:"regionId"`
@@ -166,8 +179,8 @@ type Config struct {
 	ClusterTopic bool `cfg:"clusterTopicEnable"`
 	BrokerTopic  bool `cfg:"brokerTopicEnable"`
 
-	// SlaveRead lets followers be suggested to slow readers. It only changes
-	// the suggestion today: followers forward pulls to the leader.
+	// SlaveRead lets members read for clients from what they have, which is
+	// committed, while the group has no leader. With a leader they forward.
 	SlaveRead bool `cfg:"slaveReadEnable" live:"true"`
 
 	// NotifyConsumers pushes membership changes to consumers.
@@ -224,6 +237,7 @@ func DefaultConfig() Config {
 		OffsetFlushInterval:    200 * time.Millisecond,
 		ForwardWait:            3 * time.Second,
 		ForwardMax:             10_000,
+		Drain:                  35 * time.Second,
 		RegionID:               "DefaultRegion",
 		TraceOn:                true,
 		ClusterTopic:           true,

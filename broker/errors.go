@@ -3,6 +3,8 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
@@ -62,16 +64,58 @@ func (b *Broker) answerOf(err error) (int32, string) {
 	}
 }
 
-// whoLeads says in one sentence what this member is and who leads the group.
+// whoLeads says in one sentence what this member is and who leads the group, or
+// why nobody does.
 func (b *Broker) whoLeads() string {
 	st := b.node.Status()
 	self := fmt.Sprintf("%s is a %s (term %d)", b.name(), st.Role, st.Term)
 	switch m, ok := b.meta.Member(st.LeaderID); {
 	case st.LeaderID == "":
+		if text := noQuorum(&st, b.selfID, time.Now(), b.cfg().silence(), b.forward.unledFrom()); text != "" {
+			return text + ". " + self
+		}
 		return self + "; the group has no leader at the moment"
 	case ok:
 		return fmt.Sprintf("%s; leader is %s at %s", self, st.LeaderID, m.Addr)
 	default:
 		return fmt.Sprintf("%s; leader is %s", self, st.LeaderID)
 	}
+}
+
+// noQuorum names the members that a member without a leader has not heard of for
+// silence, if a majority is missing: "no quorum: n1, n2 unreachable since …".
+// unled stands in for members that it never talked to.
+func noQuorum(st *dledger.Status, self string, now time.Time, silence time.Duration, unled time.Time) string {
+	var missing []string
+	var since time.Time
+	voters := 0
+	for _, p := range st.Peers {
+		if p.Voter {
+			voters++
+		}
+		if !p.Voter || p.ID == self || now.Sub(p.Contact) < silence {
+			continue
+		}
+		missing = append(missing, p.ID)
+		at := p.Contact
+		if at.IsZero() {
+			at = unled
+		}
+		if at.After(since) {
+			since = at
+		}
+	}
+	if voters == 0 || voters-len(missing) > voters/2 {
+		return ""
+	}
+	text := "no quorum: " + strings.Join(missing, ", ") + " unreachable"
+	if !since.IsZero() {
+		text += " since " + since.Format("2006-01-02 15:04:05")
+	}
+	return text
+}
+
+// silence is after how long without an answer a member counts as unreachable.
+func (c *Config) silence() time.Duration {
+	return max(5*c.RaftElectionTimeout, time.Second)
 }

@@ -3,22 +3,12 @@ package broker
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/remoting"
 	"github.com/cometmq/cometmq/remoting/protocol"
-)
-
-// fieldForwarded marks a request that a member sent on to the leader; its value
-// is the client's address. A marked request is never sent on again, so that two
-// members that take each other for the leader cannot play with it.
-//
-// fieldNotLeader marks the answer of a member that refused a marked request
-// because it does not lead: nothing was done, and the sender may try again.
-const (
-	fieldForwarded = "cometForwardedFor"
-	fieldNotLeader = "cometNotLeader"
 )
 
 // forwarder gets requests to the leader, whoever that is by now. Clients learn
@@ -27,9 +17,19 @@ const (
 //
 // A request waits here while no leader is known, for ForwardWait at most.
 type forwarder struct {
-	b      *Broker
-	client *remoting.Client
-	pulls  *remoting.Client // their answers take long, and must not outlast others' patience
+	b       *Broker
+	client  *remoting.Client
+	pulls   *remoting.Client // their answers take long, and must not outlast others' patience
+	session string           // of this process
+	local   localClients
+	news    chan bool // for greet: the leader changed (false) or its connection was lost (true)
+
+	// unledSince is when a request first found no leader, unix ns; 0 when the
+	// last one found one.
+	unledSince atomic.Int64
+
+	lastTaken atomic.Int64 // when a client's request was last sent on, unix ns; see drain
+	flying    atomic.Int64 // requests at the leader that are no pulls
 
 	mu      sync.Mutex
 	waiting []*forwardedRequest
@@ -48,17 +48,31 @@ type forwardedRequest struct {
 // known here", which is an entry in the log like any other.
 const forwardPoll = 10 * time.Millisecond
 
-// silentWait replaces ForwardWait for QUERY_CONSUMER_OFFSET: Java takes any
-// error for "this group has no offset" and may jump over messages. Such a
-// request is never refused; it waits, and at the end its connection is closed.
-const silentWait = 30 * time.Second
+const (
+	// silentWait replaces ForwardWait for QUERY_CONSUMER_OFFSET: Java takes any
+	// error for "this group has no offset" and may jump over messages. Such a
+	// request is never refused; it waits, and at the end its connection is closed.
+	silentWait = 30 * time.Second
+	// beatWait replaces it for heartbeats, which this member has noted itself: at
+	// the end they succeed. Java would close the connection after 3 s.
+	beatWait = time.Second
+	// hopelessWait replaces it when there was no leader for ForwardWait already:
+	// the client is better served by the reason than by waiting for its timeout.
+	hopelessWait = 200 * time.Millisecond
+	// unledRead is how long there must be no leader before members read for
+	// clients themselves (slaveReadEnable). Elections are over by then.
+	unledRead = time.Second
+)
 
 // forwardTimeout is how long the leader may take over a forwarded request that
 // is no pull. Clients wait 3 s as a rule.
 const forwardTimeout = 5 * time.Second
 
 func newForwarder(b *Broker, client, pulls *remoting.Client) *forwarder {
-	return &forwarder{b: b, client: client, pulls: pulls}
+	return &forwarder{
+		b: b, client: client, pulls: pulls, session: newSession(), news: make(chan bool, 1),
+		local: localClients{byID: map[uint64]*localClient{}},
+	}
 }
 
 // take brings a request to the leader and answers it. It does not block.
@@ -84,13 +98,24 @@ func (f *forwarder) admit(r request, rt *route) *forwardedRequest {
 		f.refuseForwarded(r)
 		return nil
 	}
-	cfg := f.b.cfg()
+	cfg, now := f.b.cfg(), time.Now()
 	if r.deadline == 0 {
 		wait := cfg.ForwardWait
-		if r.cmd.Code == protocol.CodeQueryConsumerOffset {
+		switch r.cmd.Code {
+		case protocol.CodeQueryConsumerOffset:
 			wait = silentWait
+		case protocol.CodeHeartBeat:
+			wait = min(wait, beatWait)
+		default:
+			if f.unled() > wait {
+				wait = min(wait, hopelessWait)
+			}
 		}
-		r.deadline = time.Now().Add(wait).UnixNano()
+		r.deadline, r.arrived = now.Add(wait).UnixNano(), now
+	}
+	if len(r.cmd.Fields) >= forwardFieldsMax {
+		f.b.fail(r, refuse(protocol.StatusSystemError, "%d header fields, at most %d", len(r.cmd.Fields), forwardFieldsMax))
+		return nil
 	}
 	f.mu.Lock()
 	full, closed := f.count >= cfg.ForwardMax, f.closed
@@ -130,13 +155,23 @@ func (f *forwarder) try(r *forwardedRequest) {
 	}
 	addr, ok := f.b.leaderAddr()
 	if !ok {
+		if f.unled(); r.route.unled && f.readsHere() {
+			f.leave()
+			r.unled = true
+			f.b.serve(r.request, r.route)
+			return
+		}
 		f.park(r)
 		return
 	}
-	req := protocol.NewRequest(r.cmd.Code)
-	req.Language, req.Version, req.Serialize, req.Remark = r.cmd.Language, r.cmd.Version, r.cmd.Serialize, r.cmd.Remark
-	req.Flag = r.cmd.Flag & protocol.FlagOneway
-	req.SetHeader(forwardHeader{r.cmd, r.clientAddr().String()}).SetBody(r.cmd.Body)
+	f.led()
+	if !r.route.background {
+		f.lastTaken.Store(time.Now().UnixNano())
+	}
+	if r.route.bound {
+		f.local.bind(r.call.Conn())
+	}
+	req := f.marked(r.cmd, connID(r.call.Conn()), r.clientAddr(), time.Since(r.arrived))
 	if r.call.Oneway() {
 		if err := f.client.Oneway(f.b.ctx, addr, req); err != nil {
 			f.park(r)
@@ -146,24 +181,54 @@ func (f *forwarder) try(r *forwardedRequest) {
 		r.reply(&protocol.Response{})
 		return
 	}
-	client := f.client
-	if r.route.read != nil && r.route.notVIP || r.route.patience > 0 {
-		client = f.pulls
+	if r.route.slow || r.route.patience > 0 {
+		f.pulls.InvokeAsync(addr, req, func(resp *protocol.Command, err error) { f.answered(r, addr, resp, err) })
+		return
 	}
-	client.InvokeAsync(addr, req, func(resp *protocol.Command, err error) { f.answered(r, addr, resp, err) })
+	f.flying.Add(1)
+	f.client.InvokeAsync(addr, req, func(resp *protocol.Command, err error) {
+		f.answered(r, addr, resp, err)
+		f.flying.Add(-1)
+	})
 }
 
-// forwardHeader is the client's header with our mark.
-type forwardHeader struct {
-	cmd    *protocol.Command
-	client string
+// forwardFieldsMax leaves room for our own field within remoting's limit of
+// 1,024: a frame beyond it would end the connection for everybody's requests.
+const forwardFieldsMax = 1000
+
+func connID(c *remoting.Conn) uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.ID()
 }
 
-// EncodeFields writes the client's fields and the mark.
-func (h forwardHeader) EncodeFields(w *protocol.FieldWriter) {
-	h.cmd.EncodeFields(w)
-	w.String(fieldForwarded, h.client)
+// unled returns how long no leader was known while requests looked for one.
+func (f *forwarder) unled() time.Duration {
+	now := time.Now().UnixNano()
+	if f.unledSince.CompareAndSwap(0, now) {
+		return 0
+	}
+	return time.Duration(now - f.unledSince.Load())
 }
+
+// unledFrom is since when, the zero time if there is a leader.
+func (f *forwarder) unledFrom() time.Time {
+	if at := f.unledSince.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// led notes that a leader is known.
+func (f *forwarder) led() {
+	if f.unledSince.Load() != 0 {
+		f.unledSince.Store(0)
+	}
+}
+
+// readsHere reports whether this member reads for clients by itself.
+func (f *forwarder) readsHere() bool { return f.b.cfg().SlaveRead && f.unled() > unledRead }
 
 // answered passes the leader's answer on, or decides what a missing one means.
 func (f *forwarder) answered(r *forwardedRequest, addr string, resp *protocol.Command, err error) {
@@ -174,14 +239,15 @@ func (f *forwarder) answered(r *forwardedRequest, addr string, resp *protocol.Co
 			return
 		}
 		f.leave()
-		answer := protocol.Response{Code: resp.Code, Remark: resp.Remark, Header: resp, Body: resp.Body, Release: resp.Release}
-		if len(resp.Fields) == 0 {
-			answer.Header = nil
-		}
-		r.reply(&answer)
+		r.reply(passedOn(resp))
 		return
 	}
 	f.b.log.Debug("forwarding failed", "code", r.cmd.Code, "leader", addr, "error", err)
+	if errors.Is(err, protocol.ErrTooLarge) {
+		f.leave()
+		f.b.fail(r.request, dledger.ErrTooLarge)
+		return
+	}
 	if r.route.retry || neverSent(err) {
 		f.park(r)
 		return
@@ -210,7 +276,9 @@ func (f *forwarder) park(r *forwardedRequest) {
 	f.count--
 	f.mu.Unlock()
 	switch {
-	case r.cmd.Code == protocol.CodeQueryConsumerOffset:
+	case r.cmd.Code == protocol.CodeHeartBeat:
+		r.reply(&protocol.Response{Code: protocol.StatusSuccess})
+	case r.cmd.Code == protocol.CodeQueryConsumerOffset && r.call.Conn() != nil:
 		r.call.Conn().Close()
 		r.reply(&protocol.Response{Code: protocol.StatusServiceNotAvailable})
 	case closed:
@@ -253,12 +321,18 @@ func (f *forwarder) close() {
 }
 
 // leaderAddr is the client address of the member that leads, if it is another
-// one and has announced itself.
+// one, has announced itself, and there is a secret to show it.
 func (b *Broker) leaderAddr() (string, bool) {
-	st := b.node.Status()
-	if st.LeaderID == "" || st.LeaderID == b.selfID {
-		return "", false
+	addr, _, ok := b.leaderTerm()
+	return addr, ok
+}
+
+// leaderTerm is leaderAddr with the term that the leader announced itself for.
+func (b *Broker) leaderTerm() (string, uint64, bool) {
+	id := b.node.LeaderID()
+	if id == "" || id == b.selfID || b.meta.Secret() == "" {
+		return "", 0, false
 	}
-	m, ok := b.meta.Member(st.LeaderID)
-	return m.Addr, ok && m.Addr != ""
+	m, ok := b.meta.Member(id)
+	return m.Addr, m.Term, ok && m.Addr != ""
 }

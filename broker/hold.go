@@ -113,8 +113,43 @@ func (t *holdTable) arrived(a *store.Arrival) {
 func (t *holdTable) dropConn(conn uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.takeConnLocked(conn, nil)
+}
+
+// releaseConn wakes the pulls of a client's connection to another member, which
+// waits for their answers although the client has gone.
+func (t *holdTable) releaseConn(conn uint64) {
+	t.mu.Lock()
+	woken := t.takeConnLocked(conn, nil)
+	t.mu.Unlock()
+	t.wakeAll(woken)
+}
+
+// releaseConns is releaseConn for all connections that match.
+func (t *holdTable) releaseConns(match func(conn uint64) bool) {
+	t.mu.Lock()
+	var woken []*heldPull
+	for conn := range t.byConn {
+		if match(conn) {
+			woken = t.takeConnLocked(conn, woken)
+		}
+	}
+	t.mu.Unlock()
+	t.wakeAll(woken)
+}
+
+func (t *holdTable) takeConnLocked(conn uint64, taken []*heldPull) []*heldPull {
 	for h := range t.byConn[conn] {
-		t.takeLocked(h)
+		if t.takeLocked(h) {
+			taken = append(taken, h)
+		}
+	}
+	return taken
+}
+
+func (t *holdTable) wakeAll(woken []*heldPull) {
+	for _, h := range woken {
+		t.wake(h)
 	}
 }
 
@@ -132,9 +167,7 @@ func (t *holdTable) releaseAll(closing bool) {
 		}
 	}
 	t.mu.Unlock()
-	for _, h := range woken {
-		t.wake(h)
-	}
+	t.wakeAll(woken)
 }
 
 // takeLocked removes a pull and reports whether it was still there.

@@ -25,6 +25,8 @@ type pullRequest struct {
 	expression   string
 	subVersion   int64
 	client       string
+	conn         uint64 // the client's connection, wherever it is; 0 = none
+	unled        bool   // served by a member that does not lead, as there is no leader
 }
 
 func (p *pullRequest) holdKey() holdKey { return holdKey{p.topic, p.queue} }
@@ -38,7 +40,7 @@ func parsePull(r request) (*pullRequest, error) {
 	if err := h.Decode(r.cmd); err != nil {
 		return nil, err
 	}
-	return &pullRequest{
+	p := &pullRequest{
 		group:        string(h.ConsumerGroup),
 		topic:        string(h.Topic),
 		queue:        h.QueueID,
@@ -51,7 +53,16 @@ func parsePull(r request) (*pullRequest, error) {
 		expression:   string(h.ExpressionType),
 		subVersion:   h.SubVersion,
 		client:       r.clientAddr().String(),
-	}, nil
+		unled:        r.unled,
+	}
+	if c := r.conn(); c != nil {
+		p.conn = c.ID()
+	}
+	if r.origin != nil {
+		// The client counts from when it sent the pull.
+		p.suspend = max(p.suspend-r.origin.waited, 0)
+	}
+	return p, nil
 }
 
 // handlePull serves PULL_MESSAGE and LITE_PULL_MESSAGE.
@@ -88,7 +99,7 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 		Match:       sel.match(),
 		Buf:         buf.B[:0],
 	})
-	if first && p.sysFlag&protocol.PullCommitOffset != 0 {
+	if first && p.sysFlag&protocol.PullCommitOffset != 0 && !p.unled {
 		b.commitPulled(p)
 	}
 	if res.Err != nil && res.Status != store.Found {
@@ -100,6 +111,10 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 		return
 	}
 	code := pullStatus(res.Status, p.offset)
+	if p.unled && code == protocol.StatusPullOffsetMoved && p.offset > res.Max {
+		// The client has seen more than this member: it must not go back.
+		code, res.Next = protocol.StatusPullNotFound, p.offset
+	}
 	if code == protocol.StatusPullNotFound && first && p.sysFlag&protocol.PullSuspend != 0 && b.hold(p, call, sel) {
 		buf.Release()
 		return
@@ -125,6 +140,10 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 // pullBufferSize is the buffer a read starts with; longer answers grow it.
 const pullBufferSize = 16 << 10
 
+// unledHold is how long a member holds pulls that it serves for want of a
+// leader: when there is one again, the client's next pull goes there.
+const unledHold = time.Second
+
 // hold parks a pull that found nothing. It reports false when the pull has to
 // be answered now: too many wait, or the client asked for no time.
 func (b *Broker) hold(p *pullRequest, call remoting.Call, sel *selection) bool {
@@ -133,19 +152,19 @@ func (b *Broker) hold(p *pullRequest, call remoting.Call, sel *selection) bool {
 	if !cfg.LongPolling {
 		d = min(d, cfg.ShortPolling)
 	}
-	if d <= 0 || !b.leading.Load() {
+	if p.unled {
+		d = min(d, unledHold)
+	}
+	if d <= 0 || !p.unled && !b.leading.Load() {
 		return false
 	}
-	h := &heldPull{pull: p, call: call, match: sel.match()}
-	if conn := call.Conn(); conn != nil {
-		h.conn = conn.ID()
-	}
+	h := &heldPull{pull: p, call: call, match: sel.match(), conn: p.conn}
 	if !b.held.park(h, d, cfg.HeldPullsMax) {
 		return false
 	}
 	// A message that was applied after the read and before park woke nobody,
 	// and a leadership lost meanwhile released nobody.
-	if _, end := b.store.QueueRange(p.topic, p.queue); end > p.offset || !b.leading.Load() {
+	if _, end := b.store.QueueRange(p.topic, p.queue); end > p.offset || !p.unled && !b.leading.Load() {
 		b.held.release(h)
 	}
 	return true

@@ -25,6 +25,8 @@ type registrar struct {
 	// connection to a name server ended.
 	kicks, losses chan struct{}
 
+	telling sync.Mutex // held while name servers are told something
+
 	mu      sync.Mutex
 	asked   uint64 // rounds asked for
 	told    uint64 // asked, as of the start of the last finished round
@@ -156,6 +158,11 @@ func (g *registrar) lost(addr string) {
 
 // tellAll tells the given name servers the present state at the same time.
 func (g *registrar) tellAll(ctx context.Context, nameServers []string) {
+	g.telling.Lock()
+	defer g.telling.Unlock()
+	if g.b.leaving.Load() && !g.b.leading.Load() {
+		return // they were told that we leave
+	}
 	head, body := g.registration()
 	ctx, cancel := context.WithTimeout(ctx, g.b.cfg().RegisterTimeout)
 	defer cancel()
@@ -216,6 +223,7 @@ func (b *Broker) registrationHeader() protocol.BrokerHeader {
 	return protocol.BrokerHeader{
 		ClusterName: b.cfg().ClusterName, BrokerName: b.brokerName, BrokerAddr: b.Addr().String(), BrokerID: id,
 		HAServerAddr: b.haAddr(), ExternalAddr: b.external,
+		StandIns: int32(b.cfg().StandIns),
 	}
 }
 
@@ -267,6 +275,8 @@ func (g *registrar) anyReached() bool {
 
 // unregister takes this member off all name servers, at stop.
 func (g *registrar) unregister(ctx context.Context) {
+	g.telling.Lock()
+	defer g.telling.Unlock()
 	head := g.b.registrationHeader()
 	var wg sync.WaitGroup
 	for _, addr := range g.b.cfg().nameServers() {

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/cometmq/cometmq/message"
-	"github.com/cometmq/cometmq/remoting"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -26,7 +25,7 @@ func replyHere(b *Broker, r request) bool {
 }
 
 // requesterOf finds the connection of the client that a reply is for.
-func (b *Broker) requesterOf(r request) (*remoting.Conn, bool) {
+func (b *Broker) requesterOf(r request) (clientConn, bool) {
 	var h protocol.SendHeader
 	if h.Decode(r.cmd) != nil {
 		return nil, false
@@ -39,7 +38,7 @@ func (b *Broker) requesterOf(r request) (*remoting.Conn, bool) {
 	if !ok {
 		return nil, false
 	}
-	conn, ok := c.(*remoting.Conn)
+	conn, ok := c.(clientConn)
 	return conn, ok
 }
 

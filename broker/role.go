@@ -2,7 +2,10 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
+	"time"
 
+	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/dledger"
 )
@@ -15,13 +18,21 @@ func (b *Broker) roleChanged(c dledger.RoleChange) {
 		// Offsets committed in an earlier time as leader are history; the log
 		// has what counts.
 		b.offsets.Drop("leadership gained")
+		b.forgetRelayed()
 		b.term.Store(c.Term)
 		b.leading.Store(true)
 	} else {
-		b.leading.Store(false)
+		if b.leading.Swap(false) {
+			b.lastLed.Store(time.Now().UnixNano())
+		}
 		b.term.Store(c.Term)
 		b.offsets.Drop("leadership lost")
+		b.forgetRelayed()
 	}
+	if c.LeaderID != "" {
+		b.forward.led()
+	}
+	b.forward.changed(false)
 	b.roleMu.Lock()
 	b.role = c
 	b.roleMu.Unlock()
@@ -51,8 +62,11 @@ func (b *Broker) runRoles(ctx context.Context) {
 		if now.Leader && (!last.Leader || now.Term != last.Term) {
 			b.startLeading(now)
 		}
-		if now.Leader != last.Leader {
+		switch {
+		case now.Leader && !last.Leader:
 			b.register.kick()
+		case last.Leader && !now.Leader:
+			time.AfterFunc(registerYield, func() { b.register.kick() })
 		}
 		b.log.Info("role", "leader", now.Leader, "term", now.Term, "leader-id", now.LeaderID)
 		last = now
@@ -62,7 +76,12 @@ func (b *Broker) runRoles(ctx context.Context) {
 // startLeading announces this member to the others, who forward to the address
 // they find there, and starts what only a leader does.
 func (b *Broker) startLeading(c dledger.RoleChange) {
-	b.proposeAsync(metadata.AppendAnnounce(nil, metadata.Member{ID: b.selfID, Addr: b.Addr().String(), Term: c.Term}), 1)
+	// The secret first: who knows where the leader is can also show it.
+	records, n := []byte(nil), 1
+	if b.meta.Secret() == "" {
+		records, n = metadata.AppendSecret(records, rand.Text()), 2
+	}
+	b.proposeAsync(metadata.AppendAnnounce(records, metadata.Member{ID: b.selfID, Addr: b.Addr().String(), Term: c.Term}), n)
 	b.delay.Start(b.ctx)
 	b.timers.Start(b.ctx)
 	b.checker.Start(b.ctx)
@@ -75,4 +94,11 @@ func (b *Broker) stopLeading() {
 	b.timers.Stop()
 	b.checker.Stop()
 	b.held.releaseAll(false)
+}
+
+// forgetRelayed forgets the clients of other members: they are the next
+// leader's, who hears of them from scratch.
+func (b *Broker) forgetRelayed() {
+	b.relays.reset()
+	b.clients.ConnsClosed(func(c group.Conn) bool { _, ok := c.(group.Relayed); return ok })
 }

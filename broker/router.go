@@ -17,8 +17,14 @@ type request struct {
 	call remoting.Call
 	cmd  *protocol.Command
 	// deadline is when a request that waited for a leader is refused, unix ns;
-	// 0 before it ever waited.
+	// 0 before it ever waited; arrived is when it came.
 	deadline int64
+	arrived  time.Time
+	// origin is set when another member sent the request on for its client.
+	origin *origin
+	// unled: this member does not lead and serves the request from the committed
+	// state that it has, because there is no leader.
+	unled bool
 }
 
 // reply answers the request and gives its frame back.
@@ -29,23 +35,30 @@ func (r request) reply(resp *protocol.Response) {
 
 // forwarded reports whether another member of the group sent the request on.
 // Such a request is never sent on again.
-func (r request) forwarded() bool {
-	_, ok := r.cmd.Field(fieldForwarded)
-	return ok
-}
+func (r request) forwarded() bool { return r.origin != nil }
 
 // clientAddr is the address of the client: the peer of the connection, or what
 // the forwarding member saw.
 func (r request) clientAddr() netip.AddrPort {
-	if v, ok := r.cmd.Field(fieldForwarded); ok {
-		if a, err := netip.ParseAddrPort(string(v)); err == nil {
-			return a
-		}
+	if r.origin != nil {
+		return r.origin.addr
 	}
 	if c := r.call.Conn(); c != nil {
 		return unmapped(c.RemoteAddr())
 	}
 	return netip.AddrPort{}
+}
+
+// conn is the client's connection, to this member or to the one that sent the
+// request on; nil for requests that came by none.
+func (r request) conn() clientConn {
+	if r.origin != nil {
+		return &relayedConn{peer: r.origin.peer, conn: r.origin.conn, addr: r.origin.addr}
+	}
+	if c := r.call.Conn(); c != nil {
+		return c
+	}
+	return nil
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
@@ -67,6 +80,19 @@ type route struct {
 	here func(b *Broker, r request) bool
 	// silent: this one request gets no answer and changes nothing.
 	silent func(r request) bool
+	// bound: the leader keeps something for the client's connection and must
+	// hear when it closes.
+	bound bool
+	// unled: it only reads, and with slaveReadEnable any member may serve it from
+	// its own committed state while the group has no leader.
+	unled bool
+	// slow: the answer may take as long as a client lets a pull be held.
+	slow bool
+	// background: clients send it to every member, whoever leads.
+	background bool
+	// note runs first, on the member that the client is connected to, whoever
+	// leads. It must not block.
+	note func(b *Broker, r request) error
 	// notVIP: not served on the second port, as in RocketMQ.
 	notVIP bool
 
@@ -84,7 +110,7 @@ type route struct {
 func routes() map[int32]*route {
 	send := &route{leader: true, inline: (*Broker).handleSend}
 	reply := &route{leader: true, here: replyHere, inline: (*Broker).handleReply}
-	pull := &route{leader: true, retry: true, notVIP: true, read: (*Broker).handlePull}
+	pull := &route{leader: true, retry: true, bound: true, unled: true, slow: true, notVIP: true, read: (*Broker).handlePull}
 	return map[int32]*route{
 		protocol.CodeSendMessage:      send,
 		protocol.CodeSendMessageV2:    send,
@@ -99,17 +125,17 @@ func routes() map[int32]*route {
 
 		protocol.CodeConsumerSendMsgBack: {leader: true, answer: (*Broker).handleSendBack},
 
-		protocol.CodeHeartBeat:              {answer: (*Broker).handleHeartbeat},
-		protocol.CodeUnregisterClient:       {answer: (*Broker).handleUnregister},
-		protocol.CodeGetConsumerListByGroup: {answer: (*Broker).handleConsumerList},
+		protocol.CodeHeartBeat:              {leader: true, retry: true, bound: true, background: true, note: (*Broker).noteHeartbeat, answer: (*Broker).handleHeartbeat},
+		protocol.CodeUnregisterClient:       {leader: true, retry: true, bound: true, background: true, note: (*Broker).noteUnregister, answer: (*Broker).handleUnregister},
+		protocol.CodeGetConsumerListByGroup: {leader: true, retry: true, unled: true, answer: (*Broker).handleConsumerList},
 		protocol.CodeCheckClientConfig:      {answer: (*Broker).handleCheckClient},
 
-		protocol.CodeQueryConsumerOffset:     {leader: true, retry: true, answer: (*Broker).handleQueryOffset},
+		protocol.CodeQueryConsumerOffset:     {leader: true, retry: true, unled: true, answer: (*Broker).handleQueryOffset},
 		protocol.CodeUpdateConsumerOffset:    {leader: true, retry: true, inline: (*Broker).handleUpdateOffset},
-		protocol.CodeGetMaxOffset:            {leader: true, retry: true, read: (*Broker).handleMaxOffset},
-		protocol.CodeGetMinOffset:            {leader: true, retry: true, read: (*Broker).handleMinOffset},
-		protocol.CodeSearchOffsetByTimestamp: {leader: true, retry: true, read: (*Broker).handleSearchOffset},
-		protocol.CodeGetEarliestMsgStoreTime: {leader: true, retry: true, read: (*Broker).handleEarliestTime},
+		protocol.CodeGetMaxOffset:            {leader: true, retry: true, unled: true, read: (*Broker).handleMaxOffset},
+		protocol.CodeGetMinOffset:            {leader: true, retry: true, unled: true, read: (*Broker).handleMinOffset},
+		protocol.CodeSearchOffsetByTimestamp: {leader: true, retry: true, unled: true, read: (*Broker).handleSearchOffset},
+		protocol.CodeGetEarliestMsgStoreTime: {leader: true, retry: true, unled: true, read: (*Broker).handleEarliestTime},
 
 		protocol.CodeLockBatchMQ:   {leader: true, retry: true, answer: (*Broker).handleLock},
 		protocol.CodeUnlockBatchMQ: {leader: true, retry: true, answer: (*Broker).handleUnlock},
@@ -124,12 +150,12 @@ func routes() map[int32]*route {
 		protocol.CodeCleanExpiredConsumeQueue:    {answer: (*Broker).handleCleanQueues},
 		protocol.CodeDeleteExpiredCommitLog:      {answer: (*Broker).handleDeleteExpired},
 
-		protocol.CodeGetAllTopicConfig:         {answer: (*Broker).handleAllTopics},
-		protocol.CodeGetTopicConfig:            {answer: (*Broker).handleTopicConfig},
-		protocol.CodeGetAllSubGroupConfig:      {answer: (*Broker).handleAllGroups},
-		protocol.CodeGetSubGroupConfig:         {answer: (*Broker).handleGroupConfig},
-		protocol.CodeGetSystemTopicListFromBrk: {answer: (*Broker).handleSystemTopics},
-		protocol.CodeGetTopicStatsInfo:         {leader: true, retry: true, answer: (*Broker).handleTopicStats},
+		protocol.CodeGetAllTopicConfig:         {leader: true, retry: true, unled: true, answer: (*Broker).handleAllTopics},
+		protocol.CodeGetTopicConfig:            {leader: true, retry: true, unled: true, answer: (*Broker).handleTopicConfig},
+		protocol.CodeGetAllSubGroupConfig:      {leader: true, retry: true, unled: true, answer: (*Broker).handleAllGroups},
+		protocol.CodeGetSubGroupConfig:         {leader: true, retry: true, unled: true, answer: (*Broker).handleGroupConfig},
+		protocol.CodeGetSystemTopicListFromBrk: {leader: true, retry: true, unled: true, answer: (*Broker).handleSystemTopics},
+		protocol.CodeGetTopicStatsInfo:         {leader: true, retry: true, unled: true, answer: (*Broker).handleTopicStats},
 		protocol.CodeGetBrokerRuntimeInfo:      {answer: (*Broker).handleRuntimeInfo},
 		protocol.CodeGetBrokerHAStatus:         {answer: (*Broker).handleHAStatus},
 		protocol.CodeGetBrokerConfig:           {answer: (*Broker).handleGetConfig},
@@ -156,8 +182,11 @@ func routes() map[int32]*route {
 		protocol.CodeGetConsumerRunningInfo:    {leader: true, patience: callPatience, answer: (*Broker).handleRunningInfo},
 		protocol.CodeConsumeMessageDirectly:    {leader: true, patience: callPatience, answer: (*Broker).handleConsumeDirectly},
 
-		protocol.CodeViewMessageByID: {read: (*Broker).handleViewMessage},
-		protocol.CodeQueryMessage:    {leader: true, retry: true, read: (*Broker).handleQueryMessage},
+		protocol.CodeViewMessageByID: {leader: true, retry: true, unled: true, read: (*Broker).handleViewMessage},
+		protocol.CodeQueryMessage:    {leader: true, retry: true, unled: true, read: (*Broker).handleQueryMessage},
+
+		codeMemberHello: {inline: handleMemberHello},
+		codeClientGone:  {inline: handleClientGone},
 	}
 }
 
@@ -177,6 +206,20 @@ func (b *Broker) handleVIP(call remoting.Call, cmd *protocol.Command) {
 }
 
 func (b *Broker) dispatch(r request, rt *route) {
+	if err := b.identify(&r); err != nil {
+		b.fail(r, err)
+		return
+	}
+	if b.refusing.Load() {
+		b.fail(r, dledger.ErrClosed)
+		return
+	}
+	if rt != nil && rt.note != nil && !r.forwarded() {
+		if err := rt.note(b, r); err != nil {
+			b.fail(r, err)
+			return
+		}
+	}
 	switch {
 	case rt == nil:
 		b.fail(r, refuse(protocol.StatusRequestCodeNotSupported, " request type %d not supported", r.cmd.Code))

@@ -96,12 +96,13 @@ func TestBrokenSQLIsRefused(t *testing.T) {
 // Only a message that the expression wants wakes a pull that waits.
 func TestHeldPullBySQL(t *testing.T) {
 	t.Parallel()
-	_, c := one(t, withSQL)
+	cluster, c := one(t, withSQL)
 	c.createTopic("orders", 1, 6)
 	c.send("orders", 0, "first", "price", "50")
 	h := suspended("orders", 0, 1, 15*time.Second)
 	h.ExpressionType, h.Subscription = []byte("SQL92"), []byte("price > 10")
 	answer := c.pullAsync(h)
+	require.Eventually(t, func() bool { return cluster.Nodes[0].Broker.Held() == 1 }, 10*time.Second, 5*time.Millisecond)
 	for range 20 {
 		c.send("orders", 0, "cheap", "price", "1")
 	}

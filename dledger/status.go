@@ -56,8 +56,9 @@ type PeerStatus struct {
 	Addr string
 	// Voter is false for a member that only receives the log.
 	Voter bool
-	// Contact is when this node last heard from the member: set on the leader
-	// for each follower and on a follower for its leader, zero otherwise.
+	// Contact is when this node last heard from the member: on the leader as a
+	// follower, on a follower as its leader, and on a candidate as a voter. Zero
+	// if it never had to ask.
 	Contact time.Time
 	// LastIndex is the end of the member's log as it last told this leader,
 	// this member's own included; 0 when unknown.
@@ -101,6 +102,15 @@ type Counters struct {
 	Strangers    uint64 // connections refused by the greeting
 }
 
+// LeaderID is the member that leads as far as this node knows, or "". It may be
+// asked for each request.
+func (n *Node) LeaderID() string {
+	if !n.started.Load() {
+		return ""
+	}
+	return n.leaderID()
+}
+
 // Status describes the node. It costs a few atomic reads and two short locks,
 // so a metrics endpoint may call it as often as it likes.
 func (n *Node) Status() Status {
@@ -136,6 +146,8 @@ func (n *Node) Status() Status {
 			p.Contact, p.LastIndex = c.at, c.lastIndex
 		case p.ID == s.LeaderID:
 			p.Contact = n.raft.LastContact()
+		default:
+			p.Contact = n.transport.contact(server.ID).at
 		}
 		s.Peers = append(s.Peers, p)
 	}

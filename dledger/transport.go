@@ -330,24 +330,30 @@ type heard struct {
 
 // RequestVote asks for a vote.
 func (t *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.again(func() error { return t.NetworkTransport.RequestVote(id, to, req, resp) })
+	return t.again(id, func() error { return t.NetworkTransport.RequestVote(id, to, req, resp) })
 }
 
 // RequestPreVote asks whether a vote would be given.
 func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.again(func() error { return t.NetworkTransport.RequestPreVote(id, to, req, resp) })
+	return t.again(id, func() error { return t.NetworkTransport.RequestPreVote(id, to, req, resp) })
 }
 
 // again repeats a call that failed at once. Raft keeps connections for later
 // calls and only finds out by using them that the member was started again since;
-// without this, a vote is lost that way, and an election with it.
-func (t *transport) again(ask func() error) error {
+// without this, a vote is lost that way, and an election with it. Who answers is
+// noted, so that a member without a leader can say whom it misses.
+func (t *transport) again(id raft.ServerID, ask func() error) error {
 	var err error
 	for range connectionsKept + 1 {
 		began := time.Now()
 		if err = ask(); err == nil || errors.Is(err, syscall.ECONNREFUSED) || time.Since(began) > askEvery {
 			break
 		}
+	}
+	if err == nil {
+		t.mu.Lock()
+		t.peers[id] = contact{at: time.Now(), lastIndex: t.peers[id].lastIndex}
+		t.mu.Unlock()
 	}
 	return err
 }

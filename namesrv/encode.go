@@ -27,6 +27,7 @@ func encodeRoute(r *route, d Dialect, a Audience) []byte {
 		body.BrokerDatas = append(body.BrokerDatas, v.data(a))
 		maps.Copy(body.FilterServerTable, v.filters)
 	}
+	appendStandIns(&body, r, a)
 	if d == Standard {
 		return body.AppendStandardJSON(nil)
 	}

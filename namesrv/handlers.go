@@ -118,7 +118,7 @@ func (s *Server) registerBroker(call remoting.Call, req *protocol.Command) *prot
 	}
 	conn := s.brokerConn(call)
 	reg := Registration{
-		Cluster: h.ClusterName, Broker: h.BrokerName, Addr: h.BrokerAddr, HAAddr: h.HAServerAddr, ID: h.BrokerID, External: h.ExternalAddr,
+		Cluster: h.ClusterName, Broker: h.BrokerName, Addr: h.BrokerAddr, HAAddr: h.HAServerAddr, ID: h.BrokerID, External: h.ExternalAddr, StandIns: h.StandIns,
 		Conn: conn, Digest: s.digest(req, h.Compressed),
 	}
 	out, ok := s.table.Refresh(reg, s.cfg.Now())
@@ -194,7 +194,7 @@ func readBody(reg *Registration, req *protocol.Command, compressed bool) error {
 			continue
 		}
 		reg.Topics = append(reg.Topics, Topic{
-			Name: name, ReadQueues: c.ReadQueueNums, WriteQueues: c.WriteQueueNums, Perm: c.Perm, SysFlag: c.TopicSysFlag,
+			Name: name, ReadQueues: c.ReadQueueNums, WriteQueues: c.WriteQueueNums, Perm: c.Perm, SysFlag: c.TopicSysFlag, Ordered: c.Order,
 		})
 	}
 	return nil

@@ -21,6 +21,7 @@ const masterID = 0
 const (
 	nameBytesMax    = 255
 	filterServerMax = 64
+	standInsMax     = 8
 )
 
 // ErrLimit refuses a registration that would pass a bound of the table; the
@@ -51,6 +52,7 @@ type Topic struct {
 	WriteQueues int32
 	Perm        int32 // 4 read, 2 write, 1 inherit
 	SysFlag     int32
+	Ordered     bool // the topic was created with order=true
 }
 
 // Registration is one REGISTER_BROKER request.
@@ -63,6 +65,9 @@ type Registration struct {
 	// means that Addr serves all.
 	External string
 	ID       int64 // 0 = master
+	// StandIns is how many stand-in names the routes of the broker's topics have;
+	// what id 0 says counts.
+	StandIns int32
 	Version  Version
 	Topics   []Topic
 	Filters  []string // filter servers, normally none
@@ -142,6 +147,7 @@ type broker struct {
 	// a Raft group share it, whoever leads.
 	taken    Version
 	hasTaken bool
+	standIns int32 // see standins.go
 }
 
 // queue is one broker's share of a topic (QueueData).
@@ -196,6 +202,9 @@ func (r *Registration) check() error {
 	}
 	if len(r.HAAddr) > nameBytesMax {
 		return &FieldError{"haServerAddr", fmt.Sprintf("is longer than %d bytes", nameBytesMax)}
+	}
+	if r.StandIns < 0 || r.StandIns > standInsMax {
+		return &FieldError{"number of stand-ins", fmt.Sprintf("%d is not 0 to %d", r.StandIns, standInsMax)}
 	}
 	if r.ID < 0 {
 		return &FieldError{"brokerId", fmt.Sprintf("%d is negative", r.ID)}
@@ -269,6 +278,10 @@ func (t *RouteTable) Register(r Registration, now time.Time) (Registered, error)
 			out.TopicsLeftOut = t.takeTopicsLocked(&r, d)
 			b.taken, b.hasTaken = r.Version, true
 		}
+		if b.standIns != r.StandIns {
+			b.standIns = r.StandIns
+			d.broker(r.Broker)
+		}
 	}
 	if !seen && r.External != "" || seen && known.external != r.External {
 		out.ExternalShared = t.sharedLocked(&r)
@@ -322,7 +335,7 @@ func (t *RouteTable) Refresh(r Registration, now time.Time) (Registered, bool) {
 		return Registered{}, false
 	}
 	b := t.brokers[r.Broker]
-	if b.addrs[r.ID] != r.Addr || b.cluster != r.Cluster {
+	if b.addrs[r.ID] != r.Addr || b.cluster != r.Cluster || r.ID == masterID && b.standIns != r.StandIns {
 		return Registered{}, false
 	}
 	r.Version = l.version

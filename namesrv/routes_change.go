@@ -8,6 +8,7 @@ import (
 
 // Perm bits as on the wire.
 const (
+	permInherit   = 1
 	permWrite     = 2
 	permReadWrite = 6
 )

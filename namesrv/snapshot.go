@@ -32,6 +32,7 @@ type brokerView struct {
 	name    string
 	cluster string
 	addrs   [audiences]map[int64]string
+	standIn []int64             // ids that the stand-in names lead to, see standins.go
 	filters map[string][]string // nil when none of the addresses has any
 }
 
@@ -108,7 +109,7 @@ func (t *RouteTable) publishLocked(d *dirty) {
 }
 
 func (t *RouteTable) viewLocked(name string, b *broker) *brokerView {
-	v := &brokerView{name: name, cluster: b.cluster}
+	v := &brokerView{name: name, cluster: b.cluster, standIn: b.standInIDs()}
 	v.addrs[Inside], v.addrs[Outside] = maps.Clone(b.addrs), maps.Clone(b.addrs)
 	for id, addr := range b.addrs {
 		if l := t.live[addr]; l != nil && l.external != "" {

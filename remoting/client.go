@@ -123,6 +123,14 @@ func (c *Client) Oneway(ctx context.Context, addr string, req *protocol.Command)
 	return conn.Oneway(req)
 }
 
+// Disconnect closes the connection to addr, if there is one. What waits on it
+// fails with ErrConnClosed; the next request connects again.
+func (c *Client) Disconnect(addr string) {
+	if conn := c.established(addr); conn != nil {
+		conn.Close()
+	}
+}
+
 // Close closes all connections, fails what waits on them and returns when the
 // client's goroutines are gone. It must not be called from a callback.
 func (c *Client) Close() error {

@@ -7,6 +7,8 @@
 //	<dir>/index/         by key, where its messages lie, see store/index
 //	<dir>/metadata.db    the last checkpoint (bbolt), see below
 //	<dir>/incoming/      what is received from another member, see install.go
+//	<dir>/damage.json    there when the log is in doubt, see health.go
+//	<dir>/damaged/       segments that were damaged, and the reports about them
 //	<dir>/identity       cluster, group, time of creation
 //	<dir>/lock           held by the process that uses the store
 //

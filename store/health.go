@@ -275,7 +275,7 @@ func RestoreSegment(cfg Config, base int64, src io.Reader) error {
 		if len(d.Findings) > 0 {
 			return writeDamage(cfg, d)
 		}
-		return dropReport(cfg, d)
+		return dropReport(cfg)
 	})
 }
 
@@ -301,7 +301,7 @@ func SetAside(cfg Config) (Damage, error) {
 			}
 		}
 		// The report goes last: until then a start is refused.
-		return dropReport(cfg, d)
+		return dropReport(cfg)
 	})
 	return d, err
 }
@@ -367,11 +367,16 @@ func limitEvidence(cfg Config) error {
 
 // dropReport keeps the report beside the evidence and takes it from where it
 // keeps the store from opening.
-func dropReport(cfg Config, d Damage) error {
-	name := filepath.Join(cfg.Dir, damageName)
-	err := cfg.FS.Rename(name, filepath.Join(cfg.Dir, damagedDir, damageName))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+func dropReport(cfg Config) error {
+	name, aside := filepath.Join(cfg.Dir, damageName), filepath.Join(cfg.Dir, damagedDir)
+	if _, err := cfg.FS.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := cfg.FS.MkdirAll(aside, 0o755); err != nil {
+		return err
+	}
+	if err := cfg.FS.Rename(name, filepath.Join(aside, damageName)); err != nil {
 		return fmt.Errorf("take back the report of damage: %w", err)
 	}
-	return errors.Join(cfg.FS.SyncDir(filepath.Join(cfg.Dir, damagedDir)), cfg.FS.SyncDir(cfg.Dir))
+	return errors.Join(cfg.FS.SyncDir(aside), cfg.FS.SyncDir(cfg.Dir))
 }

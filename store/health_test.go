@@ -314,3 +314,26 @@ func TestDigest(t *testing.T) {
 	_, err = a.store.Log().Digest(1, 5, func(int) error { return io.EOF })
 	require.ErrorIs(t, err, io.EOF)
 }
+
+// A log that came from the group replaces a damaged one, report and all.
+func TestReceivedLogEndsDoubt(t *testing.T) {
+	from := newRig(t)
+	from.hourly(day, 6)
+	from.checkpoint()
+	x, err := from.store.Export()
+	require.NoError(t, err)
+	r := stranger(t)
+	in, err := r.store.OpenIntake(x)
+	require.NoError(t, err)
+	done, err := receive(from.store, x, in, 0)
+	require.NoError(t, err)
+	require.True(t, done)
+	require.NoError(t, in.Complete(x.State))
+	require.NoError(t, r.store.Close())
+	require.NoError(t, vfs.WriteFileAtomic(r.disk, filepath.Join("store", damageName), []byte(`{"version":1}`)))
+	r.open()
+	require.Equal(t, x.Index, r.store.AppliedIndex())
+	_, there, err := ReadDamage(r.config())
+	require.NoError(t, err)
+	require.False(t, there)
+}

@@ -297,6 +297,10 @@ func finishInstall(cfg Config) error {
 	default:
 		return fmt.Errorf("%s says %q, which this version does not know; use the newer version", ready, phase)
 	}
+	// A report of damage was about the log that is gone.
+	if err := dropReport(cfg); err != nil {
+		return err
+	}
 	if err := cfg.FS.Remove(ready); err != nil {
 		return fmt.Errorf("finish taking over a received log: %w", err)
 	}

@@ -26,6 +26,19 @@ type Conn interface {
 	RemoteAddr() netip.AddrPort
 }
 
+// Relayed is a Conn of a client that is connected to another member of the
+// replica group, which passes on what is sent to it. Clients connect to several
+// members, so one client may have a connection of its own and relayed ones: it
+// is told of changes once, and a relayed connection that comes or goes is no
+// change as long as the client has another one.
+type Relayed interface {
+	Conn
+	// Relayed does nothing but tell the two apart.
+	Relayed()
+}
+
+func relayed(c Conn) bool { _, ok := c.(Relayed); return ok }
+
 // ClientsConfig configures Clients. The zero value is usable.
 type ClientsConfig struct {
 	// ExpireAfter is how long a registration lives without a heartbeat; 0 =
@@ -94,7 +107,7 @@ type Clients struct {
 	conns         map[uint64]*connection
 	consumers     map[string]*consumerGroup
 	producers     map[string]*producerGroup
-	byClientID    map[string]uint64 // connection of the newest heartbeat
+	byClientID    map[string][]uint64 // connections, the newest last
 	registrations int
 }
 
@@ -122,7 +135,7 @@ func NewClients(cfg ClientsConfig) *Clients {
 		conns:      map[uint64]*connection{},
 		consumers:  map[string]*consumerGroup{},
 		producers:  map[string]*producerGroup{},
-		byClientID: map[string]uint64{},
+		byClientID: map[string][]uint64{},
 	}
 }
 
@@ -217,8 +230,9 @@ func (c *Clients) admitLocked(client *Client, hb *protocol.HeartbeatData) (*conn
 		reg.clientID = client.ID
 	}
 	reg.last = client.LastHeartbeat
-	c.conns[id] = reg
-	c.byClientID[client.ID] = id
+	if c.conns[id] = reg; !slices.Contains(c.byClientID[client.ID], id) {
+		c.byClientID[client.ID] = append(c.byClientID[client.ID], id)
+	}
 	return reg, nil
 }
 
@@ -235,8 +249,7 @@ func (c *Clients) Unregister(conn Conn, producerGroup, consumerGroup string) {
 	if _, ok := reg.producers[producerGroup]; ok {
 		c.removeProducerLocked(reg, producerGroup)
 	}
-	if _, ok := reg.consumers[consumerGroup]; ok {
-		c.removeConsumerLocked(reg, consumerGroup)
+	if _, ok := reg.consumers[consumerGroup]; ok && c.removeConsumerLocked(reg, consumerGroup) {
 		changed = append(changed, consumerGroup)
 	}
 	c.dropIfEmptyLocked(reg)
@@ -258,6 +271,20 @@ func (c *Clients) ConnClosed(conn Conn) {
 	c.notify(notices)
 }
 
+// ConnsClosed is ConnClosed for all connections that gone tells.
+func (c *Clients) ConnsClosed(gone func(Conn) bool) {
+	c.mu.Lock()
+	var changed []string
+	for _, reg := range c.conns {
+		if gone(reg.conn) {
+			changed = append(changed, c.removeLocked(reg, func(*Client) bool { return true })...)
+		}
+	}
+	notices := c.noticesLocked(changed)
+	c.mu.Unlock()
+	c.notify(notices)
+}
+
 // removeLocked removes those registrations of a connection that match, and
 // returns the consumer groups that lost a member.
 func (c *Clients) removeLocked(reg *connection, match func(*Client) bool) (changed []string) {
@@ -267,8 +294,7 @@ func (c *Clients) removeLocked(reg *connection, match func(*Client) bool) (chang
 		}
 	}
 	for g, m := range reg.consumers {
-		if match(m) {
-			c.removeConsumerLocked(reg, g)
+		if match(m) && c.removeConsumerLocked(reg, g) {
 			changed = append(changed, g)
 		}
 	}
@@ -308,10 +334,10 @@ func (c *Clients) dropIfEmptyLocked(reg *connection) {
 	}
 }
 
-// forgetIDLocked removes the way from a client id to a connection, unless a
-// newer connection of the same client has taken it over.
+// forgetIDLocked removes the way from a client id to a connection.
 func (c *Clients) forgetIDLocked(reg *connection) {
-	if id, ok := c.byClientID[reg.clientID]; ok && id == reg.conn.ID() {
+	rest := slices.DeleteFunc(c.byClientID[reg.clientID], func(id uint64) bool { return id == reg.conn.ID() })
+	if c.byClientID[reg.clientID] = rest; len(rest) == 0 {
 		delete(c.byClientID, reg.clientID)
 	}
 }
@@ -338,16 +364,18 @@ func (c *Clients) notify(notices []notice) {
 	}
 }
 
-// ClientConn returns the connection of the newest heartbeat with this client
-// id: where a reply to that client is pushed.
+// ClientConn returns the newest connection of a client: where a reply to it is
+// pushed. One of its own goes before relayed ones.
 func (c *Clients) ClientConn(clientID string) (Conn, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	id, ok := c.byClientID[clientID]
-	if !ok {
-		return nil, false
+	var found Conn
+	for _, id := range c.byClientID[clientID] {
+		if conn := c.conns[id].conn; found == nil || relayed(found) || !relayed(conn) {
+			found = conn
+		}
 	}
-	return c.conns[id].conn, true
+	return found, found != nil
 }
 
 // Counts is what Clients holds at the moment.
@@ -372,4 +400,30 @@ func sortClients(cs []Client) []Client {
 		return int(int64(a.Conn.ID() - b.Conn.ID()))
 	})
 	return cs
+}
+
+// once leaves out the relayed connections of clients that have a better one.
+func once(cs []Client) []Client {
+	best := map[string]int{}
+	for i := range cs {
+		if at, ok := best[cs[i].ID]; !ok || better(&cs[i], &cs[at]) {
+			best[cs[i].ID] = i
+		}
+	}
+	out := cs[:0]
+	for i := range cs {
+		if at := best[cs[i].ID]; at == i || !relayed(cs[i].Conn) {
+			out = append(out, cs[i])
+		}
+	}
+	return out
+}
+
+// better tells which of two connections of one client is to be used: its own
+// rather than a relayed one, then the one with the newer heartbeat.
+func better(a, b *Client) bool {
+	if ra, rb := relayed(a.Conn), relayed(b.Conn); ra != rb {
+		return rb
+	}
+	return a.LastHeartbeat.After(b.LastHeartbeat)
 }

@@ -174,6 +174,58 @@ func TestClientOnTwoConnectionsCountsOnce(t *testing.T) {
 	require.False(t, ok)
 }
 
+type relayedConn struct{ fakeConn }
+
+func (relayedConn) Relayed() {}
+
+// A client that is connected to three members is one client: it is told once,
+// and nobody is told when one of its ways here comes or goes.
+func TestRelayedConnectionsOfOneClient(t *testing.T) {
+	c := newTable(ClientsConfig{})
+	beat := func(conn Conn, hb *protocol.HeartbeatData) {
+		require.NoError(t, c.Heartbeat(conn, protocol.LanguageGo, 401, hb))
+	}
+	hb := consumer("a", "g", sub("T", "*", 1))
+	hb.Producers = producer("a", "pg").Producers
+	beat(relayedConn{11}, hb)
+	require.Equal(t, []string{"g: [11]"}, c.told())
+	beat(relayedConn{12}, hb)
+	require.Empty(t, c.told())
+	c.beat(t, 1, hb)
+	require.Equal(t, []string{"g: [1]"}, c.told(), "its own connection goes first")
+	beat(relayedConn{13}, consumer("b", "g", sub("T", "*", 1)))
+	require.Equal(t, []string{"g: [1 13]"}, c.told())
+
+	require.Equal(t, []string{"a", "b"}, c.ConsumerIDs("g"))
+	require.Len(t, c.Consumers("g"), 2)
+	require.Len(t, c.Producers("pg"), 1)
+	c.now = c.now.Add(time.Second)
+	beat(relayedConn{11}, hb)
+	for _, find := range []func() (Conn, bool){
+		func() (Conn, bool) { return c.ClientConn("a") },
+		func() (Conn, bool) { return c.ConsumerConn("g", "a") },
+	} {
+		conn, ok := find()
+		require.True(t, ok)
+		require.Equal(t, fakeConn(1), conn, "not the newer relayed one")
+	}
+	require.Empty(t, c.told())
+
+	c.ConnClosed(relayedConn{11})
+	require.Empty(t, c.told())
+	c.ConnClosed(fakeConn(1))
+	require.Equal(t, []string{"g: [12 13]"}, c.told())
+	conn, ok := c.ClientConn("a")
+	require.True(t, ok)
+	require.Equal(t, relayedConn{12}, conn)
+	c.ConnsClosed(func(conn Conn) bool { return conn.ID() == 12 })
+	require.Equal(t, []string{"g: [13]"}, c.told(), "the last way to it")
+	_, ok = c.ClientConn("a")
+	require.False(t, ok)
+	c.ConnsClosed(func(Conn) bool { return true })
+	require.Zero(t, c.Counts())
+}
+
 func TestProducersTakeTurns(t *testing.T) {
 	c := newTable(ClientsConfig{})
 	c.beat(t, 1, producer("a", "p", "q"))

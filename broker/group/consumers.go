@@ -22,12 +22,37 @@ type ConsumerInfo struct {
 	ConsumeFromWhere string
 }
 
+// conns returns whom to tell of a change.
 func (g *consumerGroup) conns() []Conn {
-	out := make([]Conn, 0, len(g.members))
-	for _, m := range g.members {
-		out = append(out, m.Conn)
+	clients := g.clients()
+	out := make([]Conn, len(clients))
+	for i := range clients {
+		out[i] = clients[i].Conn
 	}
 	return out
+}
+
+func (g *consumerGroup) clients() []Client {
+	out := make([]Client, 0, len(g.members))
+	some := false
+	for _, m := range g.members {
+		out = append(out, *m)
+		some = some || relayed(m.Conn)
+	}
+	if some {
+		return once(out)
+	}
+	return out
+}
+
+// has reports whether a client is a member by any connection.
+func (g *consumerGroup) has(clientID string) bool {
+	for _, m := range g.members {
+		if m.ID == clientID {
+			return true
+		}
+	}
+	return false
 }
 
 func subscriptions(data []protocol.SubscriptionData) []*Subscription {
@@ -51,11 +76,11 @@ func (c *Clients) registerConsumerLocked(reg *connection, client *Client, d *pro
 	member := g.members[client.Conn.ID()]
 	switch {
 	case member == nil:
+		changed = !relayed(client.Conn) || !g.has(client.ID)
 		m := *client
 		g.members[client.Conn.ID()] = &m
 		reg.consumers[d.GroupName] = &m
 		c.registrations++
-		changed = true
 	default:
 		if member.ID != client.ID {
 			c.log.Warn("connection changed its client id", "group", d.GroupName, "from", member.ID, "to", client.ID)
@@ -96,14 +121,18 @@ func (g *consumerGroup) subscribe(subs []*Subscription) bool {
 	return changed
 }
 
-func (c *Clients) removeConsumerLocked(reg *connection, group string) {
+// removeConsumerLocked takes a connection out of a consumer group and reports
+// whether the others must be told.
+func (c *Clients) removeConsumerLocked(reg *connection, group string) bool {
 	g := c.consumers[group]
+	id := g.members[reg.conn.ID()].ID
 	delete(g.members, reg.conn.ID())
 	delete(reg.consumers, group)
 	c.registrations--
 	if len(g.members) == 0 {
 		delete(c.consumers, group)
 	}
+	return !relayed(reg.conn) || !g.has(id)
 }
 
 // Consumer returns how a group consumes and its subscription of a topic, nil
@@ -179,23 +208,21 @@ func (c *Clients) Consumers(group string) []Client {
 	c.mu.RLock()
 	out := []Client{}
 	if g := c.consumers[group]; g != nil {
-		for _, m := range g.members {
-			out = append(out, *m)
-		}
+		out = g.clients()
 	}
 	c.mu.RUnlock()
 	return sortClients(out)
 }
 
-// ConsumerConn returns the connection of one member of a consumer group: the
-// one with the newest heartbeat when the client has several.
+// ConsumerConn returns the connection of one member of a consumer group: of
+// several its own before a relayed one, and then that with the newest heartbeat.
 func (c *Clients) ConsumerConn(group, clientID string) (Conn, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var newest *Client
 	if g := c.consumers[group]; g != nil {
 		for _, m := range g.members {
-			if m.ID == clientID && (newest == nil || m.LastHeartbeat.After(newest.LastHeartbeat)) {
+			if m.ID == clientID && (newest == nil || better(m, newest)) {
 				newest = m
 			}
 		}

@@ -66,6 +66,7 @@ func (c *Clients) Producers(group string) []Client {
 		for _, m := range g.members {
 			out = append(out, *m)
 		}
+		out = once(out)
 	}
 	c.mu.RUnlock()
 	return sortClients(out)

@@ -137,6 +137,12 @@ func AppendAnnounce(dst []byte, m Member) []byte {
 	return store.AppendCommand(dst, OpAnnounce, binary.BigEndian.AppendUint64(p, m.Term))
 }
 
+// AppendSecret proposes the secret that the group's members know each other by.
+// The first one stays. Result value: the secret in force, a string, or an error.
+func AppendSecret(dst []byte, secret string) []byte {
+	return store.AppendCommand(dst, OpSecret, appendString([]byte{formatVersion}, secret))
+}
+
 // AppendMature publishes nested, the deliverable forms of the messages with
 // offsets [from, to) of a delay level's queue, and moves the level's progress
 // to `to`, both only if the progress is `from`. Fewer messages than offsets are

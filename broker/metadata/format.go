@@ -23,6 +23,7 @@ import (
 //	0x0402 unlock queues   the same
 //	0x0501 mature          version u8 | level uv | from u64 | to u64      (+ nested messages)
 //	0x0601 announce        version u8 | id str | addr str | term u64
+//	0x0602 secret          version u8 | secret str
 //	0x0701 prepare         version u8 | queue uv                          (+ the half message)
 //	0x0702 end             version u8 | offset u64 | phy u64 | state u8   (+ the message to publish, if any)
 //	0x0703 check           version u8 | count uv | count × (offset uv | checks uv)
@@ -53,6 +54,7 @@ import (
 //	04                     last sweep    version u8 | time u64
 //	05 level u32           progress      version u8 | offset u64
 //	06 id                  member        version u8 | addr str | term u64
+//	06                     secret        version u8 | secret str
 //	07 offset u64          transaction   version u8 | 1 | phy u64 | storeTime u64 | lastCheck u64 | checks uv |
 //	                                     immunity sv | group str                        while it is pending
 //	                                     version u8 | state u8 | seq u64                when it has ended
@@ -92,6 +94,7 @@ const (
 	OpUnlockQueues  uint16 = tableLocks<<8 | 2
 	OpMature        uint16 = tableDelay<<8 | 1
 	OpAnnounce      uint16 = tableMembers<<8 | 1
+	OpSecret        uint16 = tableMembers<<8 | 2
 	OpPrepare       uint16 = tableHalf<<8 | 1
 	OpEnd           uint16 = tableHalf<<8 | 2
 	OpCheck         uint16 = tableHalf<<8 | 3

@@ -59,6 +59,7 @@ func goldenCommands() [][]byte {
 		AppendFire(nil, goldenSlot+1, []Timer{{0, true}}, rec),
 		AppendCloseSlot(nil, goldenSlot+1),
 		AppendCleanTopic(nil, "gone"),
+		AppendSecret(nil, "0123456789abcdef"),
 	}
 }
 

@@ -82,6 +82,7 @@ func markAll(s *State) {
 	for level := range s.delay.progress {
 		s.delay.dirty.mark(levelKey(level))
 	}
+	s.members.dirty.mark("")
 	for id := range s.members.members {
 		s.members.dirty.mark(id)
 	}

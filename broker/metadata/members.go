@@ -26,8 +26,9 @@ type Member struct {
 type memberTable struct {
 	mu      sync.RWMutex
 	members map[string]Member
+	secret  string
 
-	dirty dirty // applying goroutine only; keys are ids
+	dirty dirty // applying goroutine only; keys are ids, "" is the secret's
 }
 
 func newMemberTable() *memberTable {
@@ -39,14 +40,21 @@ func newMemberTable() *memberTable {
 func (t *memberTable) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.members = map[string]Member{}
+	t.members, t.secret = map[string]Member{}, ""
 	clear(t.dirty)
 }
 
 func (t *memberTable) apply(_ *store.ApplyContext, verb byte, r *reader) (any, error) {
-	if uint16(tableMembers)<<8|uint16(verb) != OpAnnounce {
-		return nil, unknownVerb("members", verb)
+	switch uint16(tableMembers)<<8 | uint16(verb) {
+	case OpAnnounce:
+		return t.announce(r)
+	case OpSecret:
+		return t.agree(r)
 	}
+	return nil, unknownVerb("members", verb)
+}
+
+func (t *memberTable) announce(r *reader) (any, error) {
 	m := Member{ID: r.string(), Addr: r.string(), Term: r.u64()}
 	if err := r.done(); err != nil {
 		return nil, err
@@ -68,10 +76,31 @@ func (t *memberTable) apply(_ *store.ApplyContext, verb byte, r *reader) (any, e
 	return m, nil
 }
 
+// agree takes a secret when there is none.
+func (t *memberTable) agree(r *reader) (any, error) {
+	secret := r.string()
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	if secret == "" || len(secret) > secretMax {
+		return nil, fmt.Errorf("%w: secret of %d bytes", ErrInvalid, len(secret))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.secret == "" {
+		t.secret = secret
+		t.dirty.mark("")
+	}
+	return t.secret, nil
+}
+
 func (t *memberTable) changes(dst []store.KV) []store.KV {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.dirty.drain(dst, tableMembers, func(id string) []byte {
+		if id == "" {
+			return appendString([]byte{formatVersion}, t.secret)
+		}
 		m, ok := t.members[id]
 		if !ok {
 			return nil
@@ -82,6 +111,16 @@ func (t *memberTable) changes(dst []store.KV) []store.KV {
 
 func (t *memberTable) load(key, value []byte) error {
 	r := newReader(value)
+	if len(key) == 0 {
+		secret := r.string()
+		if err := r.done(); err != nil {
+			return err
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.secret = secret
+		return nil
+	}
 	m := Member{ID: string(key), Addr: r.string(), Term: r.u64()}
 	if err := r.done(); err != nil {
 		return err
@@ -98,6 +137,14 @@ func (s *State) Member(id string) (Member, bool) {
 	defer s.members.mu.RUnlock()
 	m, ok := s.members.members[id]
 	return m, ok
+}
+
+// Secret is what the members of the group know each other by, "" before the
+// first leader made one.
+func (s *State) Secret() string {
+	s.members.mu.RLock()
+	defer s.members.mu.RUnlock()
+	return s.members.secret
 }
 
 // Members returns all brokers that ever led, sorted by id.

@@ -25,6 +25,7 @@ const (
 	LevelsMax          = 1_000     // delay levels
 	clientIDMax        = 1_024     // bytes of a client id
 	memberAddrMax      = 1_024     // bytes of a member's address
+	secretMax          = 255       // bytes of the group's secret
 	topicValueMax      = 16 << 10  // bytes of a topic's configuration, attributes included
 	LockLifetimeMillis = 60_000    // a queue lock ends this long after its last renewal
 )

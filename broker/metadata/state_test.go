@@ -154,6 +154,8 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		"mature level 0":        {AppendMature(nil, 0, 0, 1), ErrInvalid},
 		"mature backwards":      {AppendMature(nil, 1, 5, 5), ErrInvalid},
 		"announce nobody":       {AppendAnnounce(nil, Member{}), ErrInvalid},
+		"no secret":             {AppendSecret(nil, ""), ErrInvalid},
+		"a long secret":         {AppendSecret(nil, string(make([]byte, secretMax+1))), ErrInvalid},
 		"an unknown table":      {store.AppendCommand(nil, 0x7f01, []byte{1}), ErrUnknownOp},
 		"an unknown verb":       {store.AppendCommand(nil, 0x01ff, []byte{1}), ErrUnknownOp},
 		"a newer payload":       {store.AppendCommand(nil, OpPutTopic, []byte{2}), ErrFormat},
@@ -331,6 +333,12 @@ func TestMembers(t *testing.T) {
 	stale.Term = 5
 	require.ErrorIs(t, w.apply(t, 4, AppendAnnounce(nil, stale)).(error), ErrInvalid)
 	require.Equal(t, []Member{a, b}, w.Members())
+
+	require.Empty(t, w.Secret())
+	require.Equal(t, "one", w.apply(t, 1, AppendSecret(nil, "one")))
+	require.Equal(t, "one", w.apply(t, 1, AppendSecret(nil, "two")), "the first one stays")
+	w.checkpoint()
+	require.Equal(t, "one", w.reload(t).Secret())
 	got, ok := w.Member("n1")
 	require.True(t, ok)
 	require.Equal(t, b, got)
@@ -377,6 +385,7 @@ type observed struct {
 	Locks     map[string]map[queueKey]queueLock
 	Delay     map[int32]message.QueueOffset
 	Members   []Member
+	Secret    string
 	Swept     int64
 	StoredLen [3]int
 	Halves    []Half
@@ -391,7 +400,7 @@ func observe(s *State) observed {
 	o := observed{
 		Versions: [2]protocol.DataVersion{s.TopicsVersion(), s.GroupsVersion()},
 		Offsets:  s.OffsetTable(), Locks: map[string]map[queueKey]queueLock{}, Delay: maps.Clone(s.delay.progress),
-		Members: s.Members(), Swept: s.locks.swept, StoredLen: [3]int{s.topics.stored, s.groups.stored, s.offsets.cells},
+		Members: s.Members(), Secret: s.Secret(), Swept: s.locks.swept, StoredLen: [3]int{s.topics.stored, s.groups.stored, s.offsets.cells},
 	}
 	for _, c := range s.Topics() {
 		o.Topics = append(o.Topics, *c)

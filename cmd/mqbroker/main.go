@@ -121,6 +121,19 @@ func serve(ctx context.Context, b *broker.Broker, set *config.Set[broker.Config]
 		<-ctx.Done()
 	}
 	log.Info("broker stops")
+	// A second signal means: do not wait for clients.
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(again)
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go func() {
+		select {
+		case <-again:
+			b.Hurry()
+		case <-stopped:
+		}
+	}()
 	if err := b.Close(); err != nil {
 		return fail(stderr, err)
 	}

@@ -164,8 +164,12 @@ func (t *trial) audit(ctx context.Context, f fault, client *admin.Client, run, t
 	}
 	r.OffsetsBehind, r.OffsetsBehindMs = behind, age.Milliseconds()
 	for _, a := range h.Acks {
-		if !t.resumed.IsZero() && a.From == t.old.Addr && a.At.After(t.resumed) {
+		switch {
+		case t.resumed.IsZero() || a.From != t.old.Addr || !a.At.After(t.resumed):
+		case a.By == t.old.Addr:
 			r.OldLeaderAcks++
+		default:
+			r.OldLeaderForwarded++
 		}
 	}
 	r.Pass = r.Verdict.Pass()

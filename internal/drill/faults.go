@@ -127,6 +127,9 @@ func checkElection(r *Trial) string {
 	if r.ElectionMs > pauseElection.Milliseconds() {
 		return fmt.Sprintf("the new leader took %d ms (bound: %d ms)", r.ElectionMs, pauseElection.Milliseconds())
 	}
+	if r.OldLeaderAcks > 0 && !r.OldLeaderLeads {
+		return fmt.Sprintf("the old leader acknowledged %d messages itself after it woke up", r.OldLeaderAcks)
+	}
 	return ""
 }
 
@@ -171,7 +174,7 @@ func (t *trial) awaitMembers(ctx context.Context, ids ...string) error {
 	}
 	wait(ctx, settle)
 	b, err := t.cluster.Leader(ctx, true)
-	t.out.TermAfter = b.Term
+	t.out.TermAfter, t.out.OldLeaderLeads = b.Term, b.ID == t.old.ID
 	return err
 }
 

@@ -26,6 +26,7 @@ type Ack struct {
 	Position
 	At   time.Time
 	From string // the address that acknowledged it
+	By   string // the address of who stored it, by the message's id
 }
 
 // History is what the senders know at the end of a trial.

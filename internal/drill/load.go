@@ -70,7 +70,7 @@ func (l *Load) send(ctx context.Context, sender int, addr string) {
 		now := time.Now()
 		l.acked.Add(1)
 		l.lastAck.Store(now.UnixNano())
-		h.Acks = append(h.Acks, Ack{ID: id, Position: Position{res.Queue, res.Offset}, At: now, From: res.Addr})
+		h.Acks = append(h.Acks, Ack{ID: id, Position: Position{res.Queue, res.Offset}, At: now, From: res.Addr, By: res.StoredBy()})
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

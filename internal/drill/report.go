@@ -28,10 +28,14 @@ type Trial struct {
 	// of the oldest confirmed commit that is gone (kill-all).
 	OffsetsBehind   int   `json:"offsetsBehind"`
 	OffsetsBehindMs int64 `json:"offsetsBehindMs"`
-	// OldLeaderAcks counts acknowledgements through the old leader after it woke
-	// up (pause-leader). It forwards, so they are allowed; the audit has found
-	// each of them at its offset or counted it.
-	OldLeaderAcks int `json:"oldLeaderAcks"`
+	// OldLeaderAcks counts acknowledgements by the old leader after it woke up,
+	// of messages that it stored itself; it is fenced, so there must be none
+	// unless it was elected again. OldLeaderForwarded counts those that it sent
+	// on to the new leader (pause-leader).
+	OldLeaderAcks      int `json:"oldLeaderAcks"`
+	OldLeaderForwarded int `json:"oldLeaderForwarded"`
+	// OldLeaderLeads says that the member that led before leads again at the end.
+	OldLeaderLeads bool `json:"oldLeaderLeads,omitempty"`
 
 	// Died are members that ended by themselves, whom the drill did not hurt.
 	Died []string `json:"died,omitempty"`

@@ -134,7 +134,7 @@ func (n *Node) start(main, raft net.Listener) {
 		"brokerClusterName": "test-cluster", "brokerName": "broker-a", "brokerIP1": "127.0.0.1",
 		"storePathRootDir": n.dir, "mappedFileSizeCommitLog": "16777216", "flushDiskType": "ASYNC_FLUSH",
 		"enableDLegerCommitLog": "true", "dLegerGroup": "broker-a", "dLegerPeers": n.c.peers(), "dLegerSelfId": n.ID,
-		"namesrvAddr": n.c.Namesrv,
+		"namesrvAddr": n.c.Namesrv, "shutdownDrainTime": "0",
 	}
 	maps.Copy(values, n.c.opts.Settings)
 	warnings, err := set.Load(values, "test")

@@ -159,6 +159,9 @@ type BrokerHeader struct {
 	// ExternalAddr is ours: where clients outside of the broker's network find
 	// it. Other name servers ignore the field; empty is not sent.
 	ExternalAddr string
+	// StandIns is ours too: the number of stand-in names for the broker; 0 is not
+	// sent.
+	StandIns int32
 }
 
 // Decode reads the header of c.
@@ -173,6 +176,7 @@ func (h *BrokerHeader) Decode(c *Command) error {
 		Compressed:   c.Bool("compressed"),
 		BodyCRC32:    c.Int("bodyCrc32", 0),
 		ExternalAddr: c.Str("cometExternalAddr"),
+		StandIns:     c.Int("cometStandIns", 0),
 	}
 	return r.Err()
 }
@@ -186,6 +190,9 @@ func (h *BrokerHeader) EncodeFields(w *FieldWriter) {
 	w.String("clusterName", h.ClusterName)
 	if h.ExternalAddr != "" {
 		w.String("cometExternalAddr", h.ExternalAddr)
+	}
+	if h.StandIns != 0 {
+		w.Int("cometStandIns", h.StandIns)
 	}
 	w.Bool("compressed", h.Compressed)
 	w.String("haServerAddr", h.HAServerAddr)

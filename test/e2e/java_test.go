@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -99,4 +101,54 @@ func TestJavaScenarios(t *testing.T) {
 func TestJavaScenariosBinaryHeaders(t *testing.T) {
 	java(t, []string{"-Drocketmq.serialize.type=ROCKETMQ"}, "scenarios", sharedCluster(t).namesrv,
 		"SyncAsyncOneway", "Properties", "Orderly", "Offsets")
+}
+
+// javaLoad sends with the Java producer until the returned function is called, which tells how each send ended.
+func javaLoad(t *testing.T, namesrv, topic string) func() []attempt {
+	t.Helper()
+	dir := t.TempDir()
+	out, stop := filepath.Join(dir, "out"), filepath.Join(dir, "stop")
+	wait := startJava(t, nil, "steady", namesrv, topic, "8", "10", out, stop)
+	return func() []attempt {
+		require.NoError(t, os.WriteFile(stop, nil, 0o600))
+		wait()
+		b, err := os.ReadFile(out)
+		require.NoError(t, err)
+		var all []attempt
+		for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			var begin, end int64
+			var body, result string
+			_, err := fmt.Sscan(line, &begin, &end, &body, &result)
+			require.NoError(t, err)
+			a := attempt{begin: time.UnixMilli(begin), end: time.UnixMilli(end), body: body}
+			if result != "ok" {
+				a.err = errors.New(result)
+			}
+			all = append(all, a)
+		}
+		return all
+	}
+}
+
+// TestJavaStandIns: with a stand-in name no send of the stock Java producer fails that began after the leader was killed.
+// Those that were on their way may: the client does not notice that the connection ended and waits out its 3 s.
+func TestJavaStandIns(t *testing.T) {
+	c := ownCluster(t, "--set", "standInBrokers=1")
+	topic := uniqueName("jstandin")
+	c.createTopic(t, topic, 4)
+	end := javaLoad(t, c.namesrv, topic)
+	require.Eventually(t, func() bool { return maxOffset(t, c.leader(t).Addr, topic, 0) > 50 }, 60*time.Second, 50*time.Millisecond)
+	at := c.killLeader(t)
+	time.Sleep(6 * time.Second) // well below the 30 s after which producers learn of the new leader
+	var plain []attempt
+	for _, a := range end() {
+		// The senders with odd numbers choose their queue themselves, and are not tried elsewhere.
+		if a.begin.After(at) && (a.body[0]-'0')%2 == 0 {
+			plain = append(plain, a)
+		}
+	}
+	failed, first, longest, firstErr := outcome(plain, at)
+	t.Logf("%d sends, %d failed, first acknowledged after %v, the longest took %v", len(plain), failed, first, longest)
+	require.Zero(t, failed, "%v", firstErr)
+	require.Positive(t, first)
 }

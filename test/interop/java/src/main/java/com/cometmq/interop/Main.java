@@ -23,6 +23,9 @@ public final class Main {
             case "consume":
                 status = Lines.consume(rest);
                 break;
+            case "steady":
+                status = Steady.run(rest);
+                break;
             case "scenarios":
                 status = Scenarios.run(rest);
                 break;
@@ -40,7 +43,7 @@ public final class Main {
 
     private static void usage() {
         System.err.println("usage: produce NAMESRV TOPIC FILE | consume NAMESRV TOPIC GROUP EXPECTED OUT | scenarios NAMESRV [NAME...]"
-            + " | admin NAMESRV TOPIC GROUP COMMANDS OUT");
+            + " | steady NAMESRV TOPIC THREADS PAUSE_MS OUT STOP | admin NAMESRV TOPIC GROUP COMMANDS OUT");
         System.exit(2);
     }
 }

@@ -1,0 +1,31 @@
+package broker
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Mark returns a valid mark of a forwarded request, as another member would
+// make it.
+func (b *Broker) Mark(member, session string, conn uint64, client netip.AddrPort, waited time.Duration) string {
+	return mark(b.meta.Secret(), member, session, conn, client, waited)
+}
+
+// Codes returns the codes that a member sends on to the leader, and those that
+// it always serves itself.
+func Codes() (forwarded, local []int32) {
+	table := routes()
+	for _, code := range slices.Sorted(maps.Keys(table)) {
+		if table[code].leader {
+			forwarded = append(forwarded, code)
+		} else {
+			local = append(local, code)
+		}
+	}
+	return forwarded, local
+}
+
+// Held returns how many pulls wait.
+func (b *Broker) Held() int { return int(b.held.count.Load()) }
