@@ -1,8 +1,10 @@
 package dledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -210,6 +212,73 @@ func TestPowerFailureOfAllKeepsWhatWasAcknowledged(t *testing.T) {
 			require.Equal(t, id, ids[q][r.Queue], "message %d on %s", id, m.id)
 		}
 	}
+}
+
+// flipping accepts connections on which now and then a bit arrives, or leaves,
+// wrong while on is set.
+type flipping struct {
+	net.Listener
+	on    *atomic.Bool
+	flips *atomic.Int64
+}
+
+type flippingConn struct {
+	net.Conn
+	of *flipping
+}
+
+func (f *flipping) Accept() (net.Conn, error) {
+	c, err := f.Listener.Accept()
+	return flippingConn{c, f}, err
+}
+
+func (c flippingConn) flip(p []byte) {
+	if len(p) > 0 && c.of.on.Load() && rand.N(64<<10) < len(p) {
+		p[rand.N(len(p))] ^= 1 << rand.N(8)
+		c.of.flips.Add(1)
+	}
+}
+
+func (c flippingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.flip(p[:n])
+	return n, err
+}
+
+func (c flippingConn) Write(p []byte) (int, error) {
+	p = bytes.Clone(p)
+	c.flip(p)
+	return c.Conn.Write(p)
+}
+
+// Bits that flip between the members (row 16 of the fault matrix) cost
+// connections. They are in no log, count for no majority and end no member.
+func TestFlippedBitsBetweenMembers(t *testing.T) {
+	var on atomic.Bool
+	var flips atomic.Int64
+	g := newGroup(t, groupOptions{segment: 1 << 20, listen: func(l net.Listener) net.Listener { return &flipping{l, &on, &flips} }})
+	g.leader()
+	h := newHistory()
+	stop := make(chan struct{})
+	senders := g.load(h, 4, 32, 100, stop)
+	require.Eventually(t, func() bool { return h.ackedCount() > 200 }, 20*time.Second, time.Millisecond)
+	on.Store(true)
+	require.Eventually(t, func() bool { return flips.Load() > 60 }, 60*time.Second, time.Millisecond)
+	on.Store(false)
+	before := h.ackedCount()
+	require.Eventually(t, func() bool { return h.ackedCount() > before+200 }, 20*time.Second, time.Millisecond)
+	close(stop)
+	senders.Wait()
+	for _, m := range g.members {
+		select {
+		case err := <-m.exited:
+			require.NoError(t, err, "%s gave up", m.id)
+		default:
+		}
+	}
+	g.settle()
+	h.check(g)
+	g.requireSameBytes()
 }
 
 func TestStrangersOnTheRaftPort(t *testing.T) {

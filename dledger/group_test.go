@@ -39,7 +39,8 @@ type groupOptions struct {
 	node    func(id string, n *Node)
 	fs      func(id string, fs vfs.FS) vfs.FS
 	logger  func(id string) hclog.Logger
-	relay   func(to string) string // the address the others dial instead
+	listen  func(l net.Listener) net.Listener // for the first start
+	relay   func(to string) string            // the address the others dial instead
 }
 
 // member is one of them, across restarts.
@@ -108,6 +109,9 @@ func newGroup(t testing.TB, o groupOptions) *group {
 	for i := range 3 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
+		if o.listen != nil {
+			l = o.listen(l)
+		}
 		listeners = append(listeners, l)
 		m := &member{group: g, id: fmt.Sprintf("n%d", i), addr: l.Addr().String(), bind: l.Addr().String(), exited: make(chan error, 1)}
 		if o.relay != nil {

@@ -10,13 +10,13 @@ import (
 )
 
 // Before Raft speaks on a connection, the side that dialled greets and the
-// other answers. A port scanner, a browser or a member of another group is
+// other answers; what follows travels in checked pieces (checked.go). A port scanner, a browser or a member of another group is
 // told so here, in one sentence, and never reaches Raft's decoder, which
 // trusts what it reads.
 //
 // All integers are big-endian. The greeting:
 //
-//	u32 magic | u8 version=1 | u32 genesis |
+//	u32 magic | u8 version=2 | u32 genesis |
 //	u8 n | n bytes cluster | u8 n | n bytes group | u8 n | n bytes id of the dialling member
 //
 // The magic is 0xC0E7D1ED when Raft is to speak on the connection and 0xC0E7D1CA
@@ -24,7 +24,7 @@ import (
 //
 // The answer, 0 meaning welcome:
 //
-//	u32 magic 0xC0E7D1ED | u8 version=1 | u8 verdict | u8 n | n bytes sentence
+//	u32 magic 0xC0E7D1ED | u8 version=2 | u8 verdict | u8 n | n bytes sentence
 //
 // genesis is the checksum of the group's first configuration, 0 while a member
 // does not know it. Members that began with different peers wrote different
@@ -34,7 +34,7 @@ import (
 const (
 	helloMagic   = 0xC0E7D1ED
 	callMagic    = 0xC0E7D1CA
-	helloVersion = 1
+	helloVersion = 2 // 1 had no checked pieces behind the greeting
 
 	// helloTimeout bounds the exchange. It is far above a round trip and far
 	// below what would let silent strangers pile up.

@@ -63,7 +63,8 @@ type conn struct {
 	net.Conn
 	owner    *streams
 	accepted bool
-	peer     string // who dialled it; set before the first read of an accepted one
+	peer     string   // who dialled it; set before the first read of an accepted one
+	data     *checked // what goes in and out behind the greeting; set at its end
 	once     sync.Once
 }
 
@@ -73,18 +74,33 @@ type conn struct {
 // the connections that a leader keeps to its followers, since heartbeats are
 // answered at once; so the end of its process is seen here without delay.
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	read := c.Conn.Read
+	if c.data != nil {
+		read = c.data.Read
+	}
+	n, err := read(p)
 	if err != nil && c.peer != "" && !errors.Is(err, net.ErrClosed) {
 		select {
 		case c.owner.gone <- c.peer:
 		default:
 		}
 	}
-	if c.accepted && (errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET)) {
+	if c.accepted && (errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF)) {
 		err = io.EOF
 	}
 	return n, err
 }
+
+// Write writes.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.data != nil {
+		return c.data.Write(p)
+	}
+	return c.Conn.Write(p)
+}
+
+// greeted says that all that follows is checked. Nobody else uses c yet.
+func (c *conn) greeted() { c.data = &checked{Conn: c.Conn} }
 
 func (c *conn) Close() error {
 	err := net.ErrClosed
@@ -148,6 +164,7 @@ func (s *streams) dial(to raft.ServerAddress, timeout time.Duration, magic uint3
 		c.Close()
 		return nil, fmt.Errorf("dledger: member at %s: %w", to, err)
 	}
+	c.greeted()
 	return c, nil
 }
 
@@ -227,6 +244,8 @@ func (s *streams) receive(raw net.Conn) {
 		if other, err = s.hello.welcome(c); err != nil {
 			c.Close()
 			s.refuse(raw, err)
+		} else {
+			c.greeted()
 		}
 	}
 	s.mu.Lock()

@@ -275,3 +275,13 @@ func (c *cluster) createTopic(t *testing.T, topic string, queues int) {
 func uniqueName(prefix string) string {
 	return prefix + "_" + strconv.FormatInt(time.Now().UnixNano(), 36)
 }
+
+// ended says whether a process is gone, or dead and only waiting to be reaped.
+func ended(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, ok := strings.Cut(string(b), ") ")
+	return ok && strings.HasPrefix(rest, "Z")
+}

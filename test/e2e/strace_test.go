@@ -4,10 +4,8 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -58,14 +56,4 @@ func TestLeaderEndsWhenItsDiskFails(t *testing.T) {
 			require.GreaterOrEqual(t, sum, int64(50))
 		})
 	}
-}
-
-// ended says whether a process is gone, or dead and only waiting to be reaped.
-func ended(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return true
-	}
-	_, rest, ok := strings.Cut(string(b), ") ")
-	return ok && strings.HasPrefix(rest, "Z")
 }
