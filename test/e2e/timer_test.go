@@ -26,8 +26,8 @@ type stored struct {
 	at   int64 // store time: the group's time when it was delivered
 }
 
-// readQueue pulls a whole queue. It answers only when a leader does.
-func readQueue(t *testing.T, addr, topic string) ([]stored, error) {
+// readStored pulls a whole queue. It answers only when a leader does.
+func readStored(t *testing.T, addr, topic string) ([]stored, error) {
 	t.Helper()
 	var out []stored
 	for offset := "0"; ; {
@@ -82,7 +82,7 @@ func TestTimerDelivery(t *testing.T) {
 	send("sec", "TIMER_DELAY_SEC", "2", now+2000)
 	send("past", "TIMER_DELIVER_MS", strconv.FormatInt(now-1000, 10), 0)
 	box.waitFor(t, want, time.Minute)
-	got, err := readQueue(t, c.leader(t).Addr, topic)
+	got, err := readStored(t, c.leader(t).Addr, topic)
 	require.NoError(t, err)
 	require.Len(t, got, len(due), "each once")
 	require.Equal(t, "past", got[0].body, "at once")
@@ -112,6 +112,13 @@ func (c *cluster) bringBack(t *testing.T, n node) {
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(n.Addr)
 	require.NoError(t, err)
+	// A process that waits for its disk holds its ports for a while after it was killed.
+	for _, addr := range []string{n.Addr, n.RaftAddr} {
+		require.Eventually(t, func() bool {
+			l, err := net.Listen("tcp", addr)
+			return err == nil && l.Close() == nil
+		}, 20*time.Second, time.Millisecond, "%s is not free", addr)
+	}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		require.NoError(t, err)
@@ -163,7 +170,7 @@ func acrossFailover(t *testing.T, delays func(i int) (time.Duration, func(*primi
 		}
 	}
 	require.Eventually(t, func() bool { return delivered() >= total }, time.Minute, 10*time.Millisecond)
-	got, err := readQueue(t, addr, topic)
+	got, err := readStored(t, addr, topic)
 	require.NoError(t, err)
 	count := map[string]int{}
 	for _, m := range got {
