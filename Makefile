@@ -12,7 +12,7 @@ E2E_TAGS    := $(if $(filter 0,$(shell id -u)),tmpfs)
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint check fuzz e2e interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down
+.PHONY: help build run test race lint check fuzz e2e million interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ fuzz: ## every fuzz target in turn, FUZZTIME each (default 30s)
 
 e2e: build ## only the end-to-end tests with the official Go client
 	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags '$(E2E_TAGS)' -count=1 -v -timeout 8m ./...
+
+million: build ## a million timed messages over 24 h: memory, restart, none early (2 to 4 minutes)
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags million -count=1 -v -timeout 20m -run TestMillionTimers ./...
 
 interop-java: build ## the official Java 4.9.4 client against a local cluster (needs a JDK and Maven)
 	mvn -q -B -f test/interop/java/pom.xml package

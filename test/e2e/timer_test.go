@@ -112,6 +112,13 @@ func (c *cluster) bringBack(t *testing.T, n node) {
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(n.Addr)
 	require.NoError(t, err)
+	// A process that waits for its disk holds its ports for a while after it was killed.
+	for _, addr := range []string{n.Addr, n.RaftAddr} {
+		require.Eventually(t, func() bool {
+			l, err := net.Listen("tcp", addr)
+			return err == nil && l.Close() == nil
+		}, 20*time.Second, time.Millisecond, "%s is not free", addr)
+	}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		require.NoError(t, err)
