@@ -52,6 +52,7 @@ final class Scenarios {
         all.put("Broadcasting", Scenarios::broadcasting);
         all.put("RetryAndDeadLetter", Scenarios::retryAndDeadLetter);
         all.put("DelayLevel", Scenarios::delayLevel);
+        all.put("DeliveryAtAnyTime", Timers::anyTime);
         all.put("LitePull", Scenarios::litePull);
         all.put("Offsets", Scenarios::offsets);
         all.put("TransactionCommitAndRollback", Transactions::commitAndRollback);
