@@ -514,6 +514,39 @@ func TestCleanUpOfWhatHasNoTopic(t *testing.T) {
 	require.EqualValues(t, 1, c.offsetOf(protocol.CodeGetMaxOffset, "topic", "orders", "queueId", "0"))
 }
 
+// Messages that wait for their time lie in topics without a configuration: the
+// clean-up of unused topics must leave them alone.
+func TestCleanUpSparesTimedMessages(t *testing.T) {
+	t.Parallel()
+	_, c := one(t, nil)
+	c.createTopic("orders", 1, 6)
+	at := time.Now().Add(3 * time.Second)
+	c.send("orders", 0, "later", message.PropertyTimerDeliverMS, strconv.FormatInt(at.UnixMilli(), 10))
+	c.send("orders", 0, "level", message.PropertyDelayTimeLevel, "2")
+	waiting := func() int64 {
+		return c.offsetOf(protocol.CodeGetMaxOffset, "topic", message.TimerTopic(message.TimerSlot(at.UnixMilli())), "queueId", "0")
+	}
+	require.EqualValues(t, 1, waiting())
+	require.Zero(t, c.offsetOf(protocol.CodeGetMaxOffset, "topic", "orders", "queueId", "0"))
+	resp := c.call(fields(protocol.CodeCleanUnusedTopic))
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	require.EqualValues(t, 1, waiting())
+	require.Eventually(t, func() bool {
+		return c.offsetOf(protocol.CodeGetMaxOffset, "topic", "orders", "queueId", "0") == 2
+	}, 30*time.Second, tick, "both are delivered")
+	// They are counted where they wait, together and not by the minute, and where they went.
+	view := func(topic string) int64 {
+		resp := c.call(fields(protocol.CodeViewBrokerStatsData, "statsName", "TOPIC_PUT_NUMS", "statsKey", topic))
+		require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+		var data protocol.BrokerStatsData
+		require.NoError(t, data.Decode(resp.Body))
+		return data.Day.Sum
+	}
+	require.EqualValues(t, 1, view("rmq_sys_wheel_timer"))
+	require.EqualValues(t, 1, view("SCHEDULE_TOPIC_XXXX"))
+	require.Eventually(t, func() bool { return view("orders") == 2 }, waitFor, tick)
+}
+
 func TestListsOfTopicsAndGroups(t *testing.T) {
 	t.Parallel()
 	_, c := one(t, nil)
