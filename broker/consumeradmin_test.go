@@ -210,6 +210,9 @@ func TestRunningInfoComesFromTheConsumer(t *testing.T) {
 	_, c := one(t, nil)
 	const info = `{"jstack":"x","mqTable":{{"brokerName":"b","queueId":0,"topic":"T"}:{"droped":false}},"properties":{"a":"b"}}`
 	l := newLive(t, c.addr, "me@1", "g", protocol.LanguageJava, 401, func(req *protocol.Command) *protocol.Response {
+		if req.Str("jstackEnable") == "empty" {
+			return &protocol.Response{Remark: "json marshal error"}
+		}
 		if req.Str("jstackEnable") == "true" {
 			return &protocol.Response{Code: 1, Remark: "too much"}
 		}
@@ -227,6 +230,9 @@ func TestRunningInfoComesFromTheConsumer(t *testing.T) {
 	resp = ask("me@1", "true")
 	require.Equal(t, protocol.StatusSystemError, resp.Code)
 	require.Equal(t, "too much", resp.Remark, "the consumer's own words")
+	resp = ask("me@1", "empty")
+	require.Equal(t, protocol.StatusSystemError, resp.Code, "no success without a body")
+	require.Equal(t, "consumer <g> <me@1> answered without a result: json marshal error", resp.Remark)
 	resp = ask("you", "false")
 	require.Equal(t, protocol.StatusSystemError, resp.Code)
 	require.Equal(t, "The Consumer <g> <you> not online", resp.Remark)
