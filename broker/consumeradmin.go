@@ -108,6 +108,14 @@ func (b *Broker) callConsumer(ctx context.Context, r request, brokerName string,
 	case err != nil:
 		return nil, refuse(protocol.StatusSystemError, "invoke consumer <%s> <%s> Exception: %v", name, c.ID, err)
 	}
+	if resp.Code == protocol.StatusSuccess && len(resp.Body) == 0 {
+		// The Go client 2.1.2 cannot write its running info between ten and twenty
+		// seconds after its start, and says so with "success" and no body. Java's
+		// tools make "CODE: 0" of that.
+		remark := resp.Remark
+		resp.Release()
+		return nil, refuse(protocol.StatusSystemError, "consumer <%s> <%s> answered without a result: %s", name, c.ID, remark)
+	}
 	answer := &protocol.Response{Code: resp.Code, Remark: resp.Remark, Body: resp.Body, Release: resp.Release}
 	if len(resp.Fields) > 0 {
 		answer.Header = resp

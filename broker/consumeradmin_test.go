@@ -210,6 +210,9 @@ func TestRunningInfoComesFromTheConsumer(t *testing.T) {
 	_, c := one(t, nil)
 	const info = `{"jstack":"x","mqTable":{{"brokerName":"b","queueId":0,"topic":"T"}:{"droped":false}},"properties":{"a":"b"}}`
 	l := newLive(t, c.addr, "me@1", "g", protocol.LanguageJava, 401, func(req *protocol.Command) *protocol.Response {
+		if req.Str("jstackEnable") == "empty" {
+			return &protocol.Response{Remark: "json marshal error"}
+		}
 		if req.Str("jstackEnable") == "true" {
 			return &protocol.Response{Code: 1, Remark: "too much"}
 		}
@@ -227,6 +230,9 @@ func TestRunningInfoComesFromTheConsumer(t *testing.T) {
 	resp = ask("me@1", "true")
 	require.Equal(t, protocol.StatusSystemError, resp.Code)
 	require.Equal(t, "too much", resp.Remark, "the consumer's own words")
+	resp = ask("me@1", "empty")
+	require.Equal(t, protocol.StatusSystemError, resp.Code, "no success without a body")
+	require.Equal(t, "consumer <g> <me@1> answered without a result: json marshal error", resp.Remark)
 	resp = ask("you", "false")
 	require.Equal(t, protocol.StatusSystemError, resp.Code)
 	require.Equal(t, "The Consumer <g> <you> not online", resp.Remark)
@@ -512,6 +518,39 @@ func TestCleanUpOfWhatHasNoTopic(t *testing.T) {
 		require.Contains(t, resp.Remark, "removed 0 segments of the commit log")
 	}
 	require.EqualValues(t, 1, c.offsetOf(protocol.CodeGetMaxOffset, "topic", "orders", "queueId", "0"))
+}
+
+// Messages that wait for their time lie in topics without a configuration: the
+// clean-up of unused topics must leave them alone.
+func TestCleanUpSparesTimedMessages(t *testing.T) {
+	t.Parallel()
+	_, c := one(t, nil)
+	c.createTopic("orders", 1, 6)
+	at := time.Now().Add(3 * time.Second)
+	c.send("orders", 0, "later", message.PropertyTimerDeliverMS, strconv.FormatInt(at.UnixMilli(), 10))
+	c.send("orders", 0, "level", message.PropertyDelayTimeLevel, "2")
+	waiting := func() int64 {
+		return c.offsetOf(protocol.CodeGetMaxOffset, "topic", message.TimerTopic(message.TimerSlot(at.UnixMilli())), "queueId", "0")
+	}
+	require.EqualValues(t, 1, waiting())
+	require.Zero(t, c.offsetOf(protocol.CodeGetMaxOffset, "topic", "orders", "queueId", "0"))
+	resp := c.call(fields(protocol.CodeCleanUnusedTopic))
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	require.EqualValues(t, 1, waiting())
+	require.Eventually(t, func() bool {
+		return c.offsetOf(protocol.CodeGetMaxOffset, "topic", "orders", "queueId", "0") == 2
+	}, 30*time.Second, tick, "both are delivered")
+	// They are counted where they wait, together and not by the minute, and where they went.
+	view := func(topic string) int64 {
+		resp := c.call(fields(protocol.CodeViewBrokerStatsData, "statsName", "TOPIC_PUT_NUMS", "statsKey", topic))
+		require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+		var data protocol.BrokerStatsData
+		require.NoError(t, data.Decode(resp.Body))
+		return data.Day.Sum
+	}
+	require.EqualValues(t, 1, view("rmq_sys_wheel_timer"))
+	require.EqualValues(t, 1, view("SCHEDULE_TOPIC_XXXX"))
+	require.Eventually(t, func() bool { return view("orders") == 2 }, waitFor, tick)
 }
 
 func TestListsOfTopicsAndGroups(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,18 @@ import (
 	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
 )
+
+// statsTopic is the name under which messages of a topic are counted: those that
+// wait for a time of their own together, and not by the minute they wait for.
+func statsTopic(topic string) string {
+	if strings.HasPrefix(topic, message.TimerTopicPrefix) {
+		return timerStats
+	}
+	return topic
+}
+
+// timerStats is RocketMQ's topic of waiting messages.
+var timerStats = strings.TrimSuffix(message.TimerTopicPrefix, "-")
 
 // waitGauge knows for how long the oldest send waits, from two numbers. Sends
 // are answered in the order in which they came, nearly, so that the last one

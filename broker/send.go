@@ -427,7 +427,7 @@ func sendDone(p *dledger.Proposal) {
 	op.answer.QueueID = sent.Queue
 	op.answer.QueueOffset = int64(sent.Results[0].Queue)
 	if !sent.Duplicate {
-		b.stats.Put(op.msg.Topic, len(p.Stamps), len(p.Data))
+		b.stats.Put(statsTopic(op.msg.Topic), len(p.Stamps), len(p.Data))
 	}
 	if op.reply != nil {
 		op.answerReply(nil)

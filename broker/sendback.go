@@ -81,7 +81,7 @@ func (b *Broker) handleSendBack(ctx context.Context, r request) (*protocol.Respo
 	if _, err := b.carryOut(ctx, &plan); err != nil {
 		return nil, err
 	}
-	b.stats.Put(m.Topic, 1, len(plan.data))
+	b.stats.Put(statsTopic(m.Topic), 1, len(plan.data))
 	b.stats.SendBack(originTopic(original), h.Group)
 	return success()
 }

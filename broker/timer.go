@@ -206,7 +206,12 @@ func (l *timerLog) ProposeFire(slot int64, timers []delay.Timer, nested [][]byte
 	for i, t := range timers {
 		list[i] = metadata.Timer(t)
 	}
-	l.propose(metadata.AppendFire(nil, slot, list, nested...), func(_ any, err error) { done(err) })
+	l.propose(metadata.AppendFire(nil, slot, list, nested...), func(value any, err error) {
+		if fired, ok := value.(metadata.Fired); ok && fired.Repeated == 0 {
+			l.b.countMatured(nested)
+		}
+		done(err)
+	})
 }
 
 // ProposeClose proposes the end of a slot.

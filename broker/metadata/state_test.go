@@ -214,6 +214,7 @@ func TestCleanSparesTopicsThatExist(t *testing.T) {
 	before := w.TopicsVersion()
 	require.Equal(t, false, w.apply(t, 120, AppendCleanTopic(nil, "T1")))
 	require.Equal(t, false, w.apply(t, 120, AppendCleanTopic(nil, "SCHEDULE_TOPIC_XXXX")))
+	require.Equal(t, false, w.apply(t, 120, AppendCleanTopic(nil, message.TimerTopic(28_000_000))), "messages wait there")
 	require.Equal(t, true, w.apply(t, 120, AppendCleanTopic(nil, "T2")))
 	require.Equal(t, []string{"T2"}, w.deleted)
 	require.Equal(t, []string{"T1"}, w.GroupTopics("g"))

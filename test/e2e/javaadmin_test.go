@@ -77,7 +77,7 @@ var adminLines = []adminLine{
 	{"consumerProgress -g ${group} -s true", []string{`(?m)^${topic}\s+${broker}\s+0\s+\d+\s+\d+\s+\d+\.\d+\.\d+\.\d+`}},
 	{"consumerStatus -g ${group}", []string{`(?m)^1\s+${clientId}\s+V4_9_4`, `Same subscription in the same group of consumer`, `Rebalance OK`}},
 	{"consumerStatus -g ${group} -i ${clientId} -s", []string{`#Consumer Properties#`, `#Consumer Subscription#`, `#Consumer Offset#`, `#Consumer jstack#`}},
-	{"consumerStatus -g ${gogroup}", []string{`(?m)^1\s+\S+\s+V4_5_2`, `Rebalance OK`}},
+	{"consumerConnection -g ${gogroup}", []string{`(?m)^\S+\s+127\.0\.0\.1:\d+\s+GO\s+V4_5_2`}},
 	{"consumerConnection -g ${group}", []string{`(?m)^${clientId}\s+127\.0\.0\.1:\d+\s+JAVA\s+V4_9_4`, `(?m)^${topic}\s+\*`, `(?m)^%RETRY%${group}\s+\*`, `ConsumeType: CONSUME_PASSIVELY`, `MessageModel: CLUSTERING`}},
 	{"producerConnection -g ${group}_producer -t ${topic}", []string{`0001\s+\S+\s+127\.0\.0\.1:\d+\s+JAVA\s+V4_9_4`}},
 	{"producer -b ${addr}", []string{`producer group \(${group}_producer\) instance : clientId=${clientId},remoteIP=/127\.0\.0\.1:\d+, language=JAVA, version=401`}},
