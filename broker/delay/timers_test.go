@@ -110,10 +110,10 @@ func (l *fakeTimerLog) Read(slot int64, off message.QueueOffset) (message.Stored
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	rec := l.queues[slot][off].Record
-	switch body := string(rec.Body()); {
-	case l.gone[body] || off < l.first[slot]:
+	switch {
+	case l.gone[string(rec.Body())] || off < l.first[slot]:
 		return nil, ErrGone
-	case l.broken[body]:
+	case l.broken[string(rec.Body())]:
 		return nil, fmt.Errorf("bad sector")
 	}
 	return rec, nil
