@@ -43,6 +43,10 @@ var (
 // LogInDoubtError says that the store's log is damaged; the member must not run.
 type LogInDoubtError = store.InDoubtError
 
+// ErrLogReplaced, given to Options.Exit, says that this member has received a new
+// log from its leader and must start again to read it.
+var ErrLogReplaced = dledger.ErrReplaced
+
 // Options are what a broker needs besides its settings.
 type Options struct {
 	// Settings holds the validated configuration. Required.
@@ -322,9 +326,17 @@ func (b *Broker) openStore(cfg *Config) error {
 		Bind: cfg.raftBind(), Listen: b.opts.RaftListener, Dir: raftDir, Store: b.store,
 		HeartbeatTimeout: cfg.RaftHeartbeatTimeout, ElectionTimeout: cfg.RaftElectionTimeout, LeaderLeaseTimeout: cfg.RaftLeaderLeaseTimeout,
 		Sync: sync, EntriesInFlight: cfg.RaftEntriesInFlight, ProposalSizeMax: proposalMax(cfg.SegmentSize),
-		WatchdogTimeout: cfg.DiskWatchdog, Logger: b.opts.Logger, Exit: b.opts.Exit,
+		InstallRate: installRate(cfg.RaftInstallRate), WatchdogTimeout: cfg.DiskWatchdog, Logger: b.opts.Logger, Exit: b.opts.Exit,
 	})
 	return err
+}
+
+// installRate translates "as fast as it goes".
+func installRate(setting int) int64 {
+	if setting == 0 {
+		return -1
+	}
+	return int64(setting)
 }
 
 // proposalMax is the largest proposal: a whole entry must fit a segment.

@@ -97,6 +97,9 @@ type Config struct {
 	// RaftEntriesInFlight is the number of entries on their way to a majority
 	// while the next one collects; 0 chooses by FlushDisk.
 	RaftEntriesInFlight int `cfg:"raftEntriesInFlight" min:"0" max:"64"`
+	// RaftInstallRate is how many bytes per second the leader sends to a member
+	// that is brought up from its log; 0: as fast as it goes.
+	RaftInstallRate int `cfg:"raftInstallRate" min:"0" max:"1073741824"`
 	// DiskWatchdog ends the process when one write or sync takes longer.
 	DiskWatchdog time.Duration `cfg:"diskWatchdogTimeout" unit:"ms" min:"100" max:"600000"`
 
@@ -223,6 +226,7 @@ func DefaultConfig() Config {
 		RaftHeartbeatTimeout:   dledger.DefaultHeartbeatTimeout,
 		RaftElectionTimeout:    dledger.DefaultElectionTimeout,
 		RaftLeaderLeaseTimeout: dledger.DefaultLeaderLeaseTimeout,
+		RaftInstallRate:        dledger.DefaultInstallRate,
 		DiskWatchdog:           dledger.DefaultWatchdogTimeout,
 		AutoCreateTopic:        true,
 		AutoCreateGroup:        true,

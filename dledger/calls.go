@@ -40,7 +40,8 @@ const (
 
 // call is what a member asks another.
 type call struct {
-	Op string `json:"op"`
+	Op   string          `json:"op"`
+	Body json.RawMessage `json:"body,omitempty"`
 }
 
 // The calls.
@@ -124,7 +125,7 @@ func (s *streams) call(addr raft.ServerAddress, timeout time.Duration, c call, a
 }
 
 // answer serves the calls of a connection until it ends.
-func (n *Node) answer(conn net.Conn, from string) error {
+func (n *Node) answer(conn net.Conn, _ string) error {
 	for {
 		if err := conn.SetDeadline(time.Now().Add(callTimeout)); err != nil {
 			return err
@@ -137,13 +138,13 @@ func (n *Node) answer(conn net.Conn, from string) error {
 		if err := json.Unmarshal(body, &c); err != nil {
 			return fmt.Errorf("%w: %w", errStranger, err)
 		}
-		answer, err := n.do(conn, from, c)
-		var r refusal
-		switch {
-		case errors.As(err, &r):
-			err = writeFrame(conn, frameRefusal, []byte(r))
-		case err == nil:
-			err = writeJSON(conn, frameAnswer, answer)
+		switch c.Op {
+		case opInstall:
+			return n.takeLog(conn, c.Body) // a conversation of its own
+		case opState:
+			err = n.answerTo(conn, n.state(), nil)
+		default:
+			err = n.answerTo(conn, nil, refusal(fmt.Sprintf("member %q of this version does not know the call %q", n.cfg.SelfID, c.Op)))
 		}
 		if err != nil {
 			return err
@@ -151,12 +152,17 @@ func (n *Node) answer(conn net.Conn, from string) error {
 	}
 }
 
-// do carries out one call.
-func (n *Node) do(_ net.Conn, _ string, c call) (any, error) {
-	if c.Op == opState {
-		return n.state(), nil
+// answerTo answers a call, with a refusal if err is one.
+func (n *Node) answerTo(conn net.Conn, answer any, err error) error {
+	var r refusal
+	switch {
+	case errors.As(err, &r):
+		return writeFrame(conn, frameRefusal, []byte(r))
+	case err != nil:
+		return err
+	default:
+		return writeJSON(conn, frameAnswer, answer)
 	}
-	return nil, refusal(fmt.Sprintf("member %q of this version does not know the call %q", n.cfg.SelfID, c.Op))
 }
 
 // state is what this member says of itself.

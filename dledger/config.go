@@ -103,6 +103,10 @@ type Config struct {
 	ProposalsMax     int
 	ProposalBytesMax int64
 
+	// InstallRate is how many bytes a second are sent to a member that is brought
+	// up from the live log (default 64 MiB; negative: as fast as it goes).
+	InstallRate int64
+
 	// WatchdogTimeout is how long one write, sync or truncation of the log may
 	// take (default 10 s) before the node calls Exit. A leader whose disk hangs
 	// would otherwise keep its followers quiet with heartbeats for ever.
@@ -124,7 +128,8 @@ type Config struct {
 	// Exit is called at most once, with a sentence for the operator, when this
 	// process can no longer be trusted to be a replica: its disk hung or failed
 	// and what is on it is unknown. It should end the process without running
-	// shutdown code. It is called from a goroutine of its own. Required.
+	// shutdown code. With ErrReplaced, everything is well and the process should
+	// start again at once. It is called from a goroutine of its own. Required.
 	Exit func(error)
 }
 
@@ -138,6 +143,7 @@ const (
 	DefaultProposalSizeMax    = 16 << 20
 	DefaultProposalsMax       = 64 << 10
 	DefaultProposalBytesMax   = 64 << 20
+	DefaultInstallRate        = 64 << 20
 	DefaultWatchdogTimeout    = 10 * time.Second
 	DefaultCheckpointInterval = 5 * time.Second
 	DefaultCheckpointBytes    = 64 << 20
@@ -177,6 +183,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ProposalBytesMax == 0 {
 		c.ProposalBytesMax = DefaultProposalBytesMax
+	}
+	if c.InstallRate == 0 {
+		c.InstallRate = DefaultInstallRate
 	}
 	if c.CheckpointBytes == 0 {
 		c.CheckpointBytes = DefaultCheckpointBytes

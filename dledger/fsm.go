@@ -87,8 +87,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 }
 
 // errInstallRefused is what a member answers to a snapshot from its leader.
-var errInstallRefused = errors.New("dledger: this version does not take a snapshot from its leader, " +
-	"because every member keeps the log from index 1 and is brought up from there")
+var errInstallRefused = errors.New("dledger: a snapshot in Raft's own way is not taken: members send their logs in another")
 
 // Restore is called after an incoming snapshot was stored, which never succeeds
 // here; at a start the store recovers by itself (NoSnapshotRestoreOnStart).

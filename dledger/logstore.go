@@ -3,6 +3,7 @@ package dledger
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +24,8 @@ import (
 // message. See docs/adr/0003.
 type logStore struct {
 	log     *commitlog.Log
+	writing sync.Mutex    // held while the log is changed
+	frozen  bool          // it must not be changed any more; guarded by writing
 	applied func() uint64 // highest index in the state; never truncated
 	watch   *watch
 	fatal   func(error)
@@ -77,6 +80,14 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 // StoreLog appends one entry.
 func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
+// freeze returns when nothing is being written any more, and lets nothing be
+// written until it is taken back.
+func (s *logStore) freeze(on bool) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.frozen = on
+}
+
 // StoreLogs appends entries, all or none, with one fsync when the log syncs.
 //
 // A full disk is returned: a leader then steps down, a follower is retried, and
@@ -85,6 +96,11 @@ func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.frozen {
+		return errReplaced
 	}
 	for _, l := range logs {
 		s.scratch = append(s.scratch, entryOf(l))
@@ -175,6 +191,11 @@ func recoverable(err error) bool {
 // one deletion Raft has a right to here: the head is never compacted (our
 // TrailingLogs is endless), and emptying the log would delete every message.
 func (s *logStore) DeleteRange(from, to uint64) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.frozen {
+		return errReplaced
+	}
 	first, last := s.log.FirstIndex(), s.log.LastIndex()
 	switch {
 	case from > to || to != last:

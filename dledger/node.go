@@ -47,6 +47,8 @@ type Node struct {
 	raft      *raft.Raft
 	running   atomic.Pointer[raft.Raft] // raft again, for calls of others, which may come while Start runs
 	logs      raft.LogStore
+	logStore  *logStore
+	installs  installs
 	stable    *stableStore
 	snaps     *snapshotStore
 	streams   *streams
@@ -96,6 +98,7 @@ func New(cfg Config) (*Node, error) {
 		lost:        make(chan struct{}, 1),
 		stop:        make(chan struct{}),
 		unwatch:     make(chan struct{}),
+		installs:    installs{sending: map[string]*installing{}},
 		rpcInFlight: 1,
 		earlyPause:  earlyPause * cfg.HeartbeatTimeout,
 	}, nil
@@ -141,13 +144,14 @@ func (n *Node) start() error {
 		return fmt.Errorf("dledger: the checkpoint is at index %d but the log ends at %d: files of the commit log are missing; "+
 			"put them back, or empty this member to let the group refill it", meta.Index, last)
 	}
-	n.logs = &logStore{
+	n.logStore = &logStore{
 		log:     cfg.Store.Log(),
 		applied: cfg.Store.AppliedIndex,
 		watch:   logWatch,
 		fatal:   n.fail,
 		logger:  n.logger,
 	}
+	n.logs = n.logStore
 	if n.wrapLogs != nil {
 		n.logs = n.wrapLogs(n.logs)
 	}
@@ -195,7 +199,7 @@ func (n *Node) listen(genesis uint32) error {
 	h := hello{cluster: n.cfg.Cluster, group: n.cfg.Group, id: self.ID, genesis: genesis}
 	n.streams = newStreams(l, self.Addr, h, n.answer, n.logger)
 	n.silence.Store(n.streams)
-	n.transport = newTransport(n.streams, n.cfg.Peers, n.rpcInFlight, n.logger.Named("net"))
+	n.transport = newTransport(n.streams, n.cfg.Peers, n.rpcInFlight, n.sendLog, n.logger.Named("net"))
 	return nil
 }
 
@@ -309,7 +313,9 @@ func (n *Node) fail(err error) {
 	if n.failed.Swap(true) {
 		return
 	}
-	n.logger.Error("this member gives up", "error", err)
+	if !errors.Is(err, ErrReplaced) {
+		n.logger.Error("this member gives up", "error", err)
+	}
 	go func() {
 		if s := n.silence.Load(); s != nil {
 			_ = s.Close() // the listener's error says nothing new here

@@ -39,8 +39,14 @@ func (n *Node) FirstNeeded(forced bool) uint64 {
 		if s.ID == raft.ServerID(n.cfg.SelfID) {
 			continue
 		}
-		if c := n.transport.contact(s.ID); !c.at.IsZero() && time.Since(c.at) < laggingFor {
-			// Its last entry too: Raft names it when it sends the next one.
+		if next, running := n.installs.firstNeeded(string(s.ID)); running {
+			needed = min(needed, next)
+			continue
+		}
+		c := n.transport.contact(s.ID)
+		// Its last entry too: Raft names it when it sends the next one. What is
+		// gone already cannot be kept for it; it is sent the whole log.
+		if gone := c.lastIndex+1 < n.cfg.Store.Log().FirstIndex(); !gone && time.Since(c.at) < laggingFor {
 			needed = min(needed, c.lastIndex)
 		}
 	}

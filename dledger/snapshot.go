@@ -1,7 +1,6 @@
 package dledger
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,9 +23,7 @@ import (
 // a snapshot that arrives from the leader. Both begin with Create. They differ
 // in what comes next: fsmSnapshot.Persist finds out that the sink is ours and
 // gives it the checkpoint, while an arriving snapshot is written as bytes. The
-// second way is refused in this version. To add it, let sink.Write receive
-// segments beside the log and sink.Close swap them in, and let Open return the
-// live segments behind a header; nothing else here would change.
+// second way is refused: logs come in the way of install.go.
 
 // snapshotKey is where Raft's part of a checkpoint lies in the store.
 const snapshotKey = "raft.snapshot"
@@ -79,14 +76,15 @@ func (ss *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	return nil, nil
 }
 
-// Open returns a checkpoint's meta and no bytes: nobody needs them. A leader
-// would ask for them only if its log began after index 1.
+// Open returns the latest checkpoint's meta and no bytes. A leader asks for it
+// when a member needs entries that are gone; what that member is sent is at least
+// as new and comes from sendLog.
 func (ss *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	m := ss.latest()
-	if m == nil || m.ID != id {
+	if m == nil {
 		return nil, nil, fmt.Errorf("dledger: there is no snapshot %q", id)
 	}
-	return m, io.NopCloser(bytes.NewReader(nil)), nil
+	return m, noBytes{}, nil
 }
 
 // Create begins a snapshot of either kind.

@@ -82,6 +82,11 @@ type Status struct {
 
 	Peers []PeerStatus
 
+	// Sending are the members that this leader brings up from its log, Taking is
+	// what this member receives in that way.
+	Sending []InstallStatus
+	Taking  *InstallStatus
+
 	Counters Counters
 }
 
@@ -127,6 +132,7 @@ func (n *Node) Status() Status {
 		Counters:     n.collector.snapshot(),
 	}
 	s.Role = roleOf(n.raft.State())
+	s.Sending, s.Taking = n.installs.list()
 	s.Counters.Elections = n.elections.Load()
 	s.Counters.Early = n.early.Load()
 	s.Counters.Checkpoints = n.checkpoints.Load()

@@ -312,6 +312,7 @@ type transport struct {
 	*raft.NetworkTransport
 	streams *streams
 	book    addresses
+	sendLog func(id raft.ServerID, to raft.ServerAddress, term uint64) error
 	rpcs    chan raft.RPC // to Raft
 
 	mu    sync.Mutex
@@ -326,6 +327,16 @@ type heard struct {
 	needed uint64 // what a log must reach to match them, or to hold all that is committed
 	voting int    // requests for our vote that Raft has not answered
 	voted  uint64 // newest term in which another got our vote
+}
+
+// InstallSnapshot brings up a member that needs entries which are gone. Raft's
+// reader holds nothing, see install.go.
+func (t *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, req *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, _ io.Reader) error {
+	if err := t.sendLog(id, to, req.Term); err != nil {
+		return fmt.Errorf("send the log: %w", err)
+	}
+	resp.Term, resp.Success = req.Term, true
+	return nil
 }
 
 // RequestVote asks for a vote.
@@ -489,7 +500,7 @@ func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 	return "", errNotListed
 }
 
-func newTransport(s *streams, peers []Peer, inFlight int, logger hclog.Logger) *transport {
+func newTransport(s *streams, peers []Peer, inFlight int, sendLog func(raft.ServerID, raft.ServerAddress, uint64) error, logger hclog.Logger) *transport {
 	book := addresses{}
 	for _, p := range peers {
 		book[raft.ServerID(p.ID)] = raft.ServerAddress(p.Addr)
@@ -504,6 +515,7 @@ func newTransport(s *streams, peers []Peer, inFlight int, logger hclog.Logger) *
 			Timeout:               rpcTimeout,
 		}),
 		streams: s,
+		sendLog: sendLog,
 		book:    book,
 		rpcs:    make(chan raft.RPC),
 		peers:   map[raft.ServerID]contact{},

@@ -189,7 +189,10 @@ func (i *Intake) open(from *Export) (err error) {
 	return err
 }
 
-// fits makes sure that what is here is the beginning of what is to come.
+// fits makes sure that what is to come can follow what is here. Each member
+// removes old segments on its own: those that the sender has not got any more go
+// here too, since his state says nothing about the commands in them; if he has
+// older ones than were received, this member does without.
 func (i *Intake) fits(from *Export) bool {
 	l := i.log
 	if l.MinOffset() < from.Base {
@@ -197,8 +200,10 @@ func (i *Intake) fits(from *Export) bool {
 			return false
 		}
 	}
-	first := l.FirstIndex()
-	return l.MinOffset() == from.Base && (first == 0 || first == from.FirstIndex) && l.LastIndex() <= from.Index
+	if last := l.LastIndex(); last > 0 {
+		return l.MinOffset() >= from.Base && l.FirstIndex() >= from.FirstIndex && last <= from.Index
+	}
+	return l.MinOffset() == from.Base
 }
 
 // empty forgets what was received.

@@ -4,7 +4,8 @@
 // Exit codes: 0 stopped or printed, 1 failed, 2 bad option or setting, 3 port
 // in use, 4 store locked by another process, 5 this member is not in the peer
 // list, 6 store of another cluster or group, 7 disk hung or failed, 8 log in
-// doubt: committed bytes are damaged.
+// doubt: committed bytes are damaged, 9 received a new log and could not start
+// again by itself, which it otherwise does without changing its process id.
 //
 // Invariants: the historic boot line is the last line of a start and stands on
 // standard output; everything else is log and goes to standard error. Whatever

@@ -33,6 +33,7 @@ const (
 	exitOtherStore  = 6
 	exitDisk        = 7
 	exitLogInDoubt  = 8
+	exitReplaced    = 9
 )
 
 func main() {
@@ -69,6 +70,11 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return 0
 	}
 	b, err := broker.New(broker.Options{Settings: set, ConfigFile: flags.ConfigFile, Logger: log, Exit: func(err error) {
+		if errors.Is(err, broker.ErrLogReplaced) {
+			log.Info("starting again", "reason", err)
+			fmt.Fprintln(stderr, "mqbroker:", startAgain())
+			os.Exit(exitReplaced)
+		}
 		// Nothing of the shutdown may run: the disk is not to be trusted.
 		fmt.Fprintln(stderr, "mqbroker:", err)
 		var doubt *broker.LogInDoubtError
@@ -81,6 +87,17 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fail(stderr, err)
 	}
 	return serve(ctx, b, set, log, stdout, stderr)
+}
+
+// startAgain replaces this process by a new one with the same arguments, so that
+// whoever watches over it notices nothing. The kernel closes files and ports. It
+// returns only if that failed.
+func startAgain() error {
+	program, err := os.Executable()
+	if err == nil {
+		err = syscall.Exec(program, os.Args, os.Environ())
+	}
+	return fmt.Errorf("this member received a new log and could not start again by itself: %w; start it again", err)
 }
 
 // takeProperties makes settings of the properties a Java virtual machine would
