@@ -246,9 +246,15 @@ func (l *timerLog) propose(data []byte, done func(any, error)) {
 // they must not hold it up.
 func (b *Broker) firstNeeded(forced bool) uint64 {
 	needed := b.node.FirstNeeded(forced)
-	if forced {
-		return needed
+	if !forced {
+		needed = b.firstTimer(needed)
 	}
+	return needed
+}
+
+// firstTimer is the first entry with a message that waits for its time, or
+// needed if that comes first.
+func (b *Broker) firstTimer(needed uint64) uint64 {
 	for _, slot := range b.timerSlots() {
 		phy, ok := b.store.PhyAt(message.TimerTopic(slot), 0, b.meta.FirstTimer(slot))
 		if !ok {
