@@ -117,7 +117,7 @@ type Broker struct {
 	roleMu   sync.Mutex
 	role     dledger.RoleChange
 	roleWake chan struct{}
-	lastLed  atomic.Int64 // when this member last stopped to lead, unix ns
+	lastLed  atomic.Int64 // when this member last stopped to lead, see elapsed; 0: never
 
 	// diskFull is the remark for sends while the disk is nearly full.
 	diskFull atomic.Pointer[string]

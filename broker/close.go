@@ -149,7 +149,7 @@ func (b *Broker) drain(until time.Time) (elected bool) {
 // because this member led when the client last looked.
 func (b *Broker) needed() bool {
 	last := max(b.forward.lastTaken.Load(), b.lastLed.Load())
-	return time.Since(time.Unix(0, last)) < b.cfg().Drain
+	return last != 0 && time.Duration(elapsed()-last) < b.cfg().Drain
 }
 
 // clientConns is the number of connections that are not other members'.

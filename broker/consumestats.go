@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
+	"github.com/cometmq/cometmq/internal/wall"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -92,7 +92,7 @@ func (b *Broker) handleTimeSpan(_ context.Context, r request) (*protocol.Respons
 	if !ok {
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist", name)
 	}
-	now := time.Now().UnixMilli()
+	now := wall.UnixMilli()
 	var body protocol.ConsumeTimeSpanBody
 	for q := range topic.WriteQueueNums {
 		span := protocol.ConsumeTimeSpan{Queue: protocol.MessageQueue{Topic: name, BrokerName: b.brokerName, QueueID: q}, MinTimestamp: -1, MaxTimestamp: -1}

@@ -24,11 +24,11 @@ type forwarder struct {
 	local   localClients
 	news    chan bool // for greet: the leader changed (false) or its connection was lost (true)
 
-	// unledSince is when a request first found no leader, unix ns; 0 when the
+	// unledSince is when a request first found no leader, see elapsed; 0 when the
 	// last one found one.
 	unledSince atomic.Int64
 
-	lastTaken atomic.Int64 // when a client's request was last sent on, unix ns; see drain
+	lastTaken atomic.Int64 // when a client's request was last sent on, see elapsed; 0: never
 	flying    atomic.Int64 // requests at the leader that are no pulls
 
 	mu      sync.Mutex
@@ -111,7 +111,7 @@ func (f *forwarder) admit(r request, rt *route) *forwardedRequest {
 				wait = min(wait, hopelessWait)
 			}
 		}
-		r.deadline, r.arrived = now.Add(wait).UnixNano(), now
+		r.deadline, r.arrived = elapsed()+int64(wait), now
 	}
 	if len(r.cmd.Fields) >= forwardFieldsMax {
 		f.b.fail(r, refuse(protocol.StatusSystemError, "%d header fields, at most %d", len(r.cmd.Fields), forwardFieldsMax))
@@ -166,7 +166,7 @@ func (f *forwarder) try(r *forwardedRequest) {
 	}
 	f.led()
 	if !r.route.background {
-		f.lastTaken.Store(time.Now().UnixNano())
+		f.lastTaken.Store(elapsed())
 	}
 	if r.route.bound {
 		f.local.bind(r.call.Conn())
@@ -205,7 +205,7 @@ func connID(c *remoting.Conn) uint64 {
 
 // unled returns how long no leader was known while requests looked for one.
 func (f *forwarder) unled() time.Duration {
-	now := time.Now().UnixNano()
+	now := elapsed()
 	if f.unledSince.CompareAndSwap(0, now) {
 		return 0
 	}
@@ -215,7 +215,7 @@ func (f *forwarder) unled() time.Duration {
 // unledFrom is since when, the zero time if there is a leader.
 func (f *forwarder) unledFrom() time.Time {
 	if at := f.unledSince.Load(); at != 0 {
-		return time.Unix(0, at)
+		return began.Add(time.Duration(at))
 	}
 	return time.Time{}
 }
@@ -264,7 +264,7 @@ func neverSent(err error) bool {
 // park lets a request wait for a leader, or ends it when its time is over.
 func (f *forwarder) park(r *forwardedRequest) {
 	f.mu.Lock()
-	if !f.closed && time.Now().UnixNano() < r.deadline {
+	if !f.closed && elapsed() < r.deadline {
 		f.waiting = append(f.waiting, r)
 		if f.timer == nil {
 			f.timer = time.AfterFunc(forwardPoll, f.retry)

@@ -23,7 +23,7 @@ func (b *Broker) roleChanged(c dledger.RoleChange) {
 		b.leading.Store(true)
 	} else {
 		if b.leading.Swap(false) {
-			b.lastLed.Store(time.Now().UnixNano())
+			b.lastLed.Store(elapsed())
 		}
 		b.term.Store(c.Term)
 		b.offsets.Drop("leadership lost")

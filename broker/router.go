@@ -16,7 +16,7 @@ import (
 type request struct {
 	call remoting.Call
 	cmd  *protocol.Command
-	// deadline is when a request that waited for a leader is refused, unix ns;
+	// deadline is when a request that waited for a leader is refused, see elapsed;
 	// 0 before it ever waited; arrived is when it came.
 	deadline int64
 	arrived  time.Time

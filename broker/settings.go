@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
+	"github.com/cometmq/cometmq/internal/wall"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -92,7 +92,7 @@ func (b *Broker) handleUpdateConfig(ctx context.Context, r request) (*protocol.R
 	}
 	b.log.Info("settings changed by request", "keys", changed, "from", r.clientAddr())
 	b.configVersion.Counter++
-	b.configVersion.Timestamp = time.Now().UnixMilli()
+	b.configVersion.Timestamp = wall.UnixMilli()
 	b.configChanged(ctx, addr, changed)
 	if err := b.keepSettings(changed); err != nil {
 		b.log.Error("changed settings are not kept", "keys", changed, "error", err)

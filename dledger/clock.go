@@ -3,6 +3,8 @@ package dledger
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/cometmq/cometmq/internal/wall"
 )
 
 // clock is the group's clock, in unix milliseconds.
@@ -36,7 +38,7 @@ type clockAnchor struct {
 func newClock(last int64) *clock {
 	start := time.Now()
 	c := &clock{
-		wall: func() int64 { return time.Now().UnixMilli() },
+		wall: func() int64 { return wall.UnixMilli() },
 		mono: func() time.Duration { return time.Since(start) },
 	}
 	c.last.Store(last)

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/cometmq/cometmq/internal/wall"
 	"github.com/cometmq/cometmq/store"
 )
 
@@ -302,7 +303,7 @@ func (n *Node) Do(ctx context.Context, data []byte, records int) ([]store.Result
 // Now is the group clock in unix milliseconds (see clock).
 func (n *Node) Now() int64 {
 	if !n.started.Load() {
-		return time.Now().UnixMilli()
+		return wall.UnixMilli()
 	}
 	return n.clock.now()
 }

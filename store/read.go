@@ -392,8 +392,8 @@ func (s *Store) reportDamage(err error) {
 	if err == nil || errors.Is(err, consumequeue.ErrDeleted) {
 		return
 	}
-	now, last := time.Now().UnixNano(), s.damageAt.Load()
-	if now-last > int64(time.Second) && s.damageAt.CompareAndSwap(last, now) {
+	now, last := time.Now(), s.damageAt.Load()
+	if (last == nil || now.Sub(*last) > time.Second) && s.damageAt.CompareAndSwap(last, &now) {
 		s.log.Error("cannot deliver messages", "error", err)
 	}
 }

@@ -88,7 +88,7 @@ type Store struct {
 	stopping   atomic.Bool
 
 	reads    sync.Pool // *readBuffer
-	damageAt atomic.Int64
+	damageAt atomic.Pointer[time.Time]
 	health   health
 
 	scrubEvery time.Duration

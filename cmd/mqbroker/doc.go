@@ -10,5 +10,6 @@
 // Invariants: the historic boot line is the last line of a start and stands on
 // standard output; everything else is log and goes to standard error. Whatever
 // keeps the broker from starting is one sentence and an exit code of its own.
+// With COMETMQ_FAULT_FILE it suffers what that file says (internal/fault).
 // Called by operators, container images and mqadmin local.
 package main

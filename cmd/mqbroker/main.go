@@ -17,6 +17,7 @@ import (
 
 	"github.com/cometmq/cometmq/broker"
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/fault"
 	"github.com/cometmq/cometmq/internal/vfs"
 )
 
@@ -69,7 +70,13 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		}
 		return 0
 	}
-	b, err := broker.New(broker.Options{Settings: set, ConfigFile: flags.ConfigFile, Logger: log, Exit: func(err error) {
+	disk := vfs.OS
+	if file, ok := env(fault.EnvFile); ok && file != "" {
+		f := fault.Follow(file, disk, func(what string) { log.Warn("for a drill, this broker suffers", "faults", what, "file", file) })
+		defer f.Close()
+		disk = f.FS()
+	}
+	b, err := broker.New(broker.Options{Settings: set, ConfigFile: flags.ConfigFile, Logger: log, FS: disk, Exit: func(err error) {
 		if errors.Is(err, broker.ErrLogReplaced) {
 			log.Info("starting again", "reason", err)
 			fmt.Fprintln(stderr, "mqbroker:", startAgain())

@@ -65,6 +65,9 @@ func checkSyntax(name string, src []byte) []string {
 		if !ok {
 			return true
 		}
+		if !test && serves(name) && strings.HasPrefix(sel.Sel.Name, "Unix") && isNow(sel.X) {
+			at(n.Pos(), "a unix time of time.Now; measure with time.Since, which no step of the clock reaches, or take the time of day from internal/wall, which a drill can move")
+		}
 		x, _ := sel.X.(*ast.Ident)
 		switch {
 		case x == nil:
@@ -76,6 +79,26 @@ func checkSyntax(name string, src []byte) []string {
 		return true
 	})
 	return found
+}
+
+// serves says whether a file belongs to what runs in a server.
+func serves(name string) bool {
+	first, _, _ := strings.Cut(name, "/")
+	return slices.Contains([]string{"broker", "dledger", "namesrv", "remoting", "store"}, first)
+}
+
+// isNow recognises time.Now(), and time.Now().Add(…) as well.
+func isNow(x ast.Expr) bool {
+	call, ok := x.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	pkg, _ := sel.X.(*ast.Ident)
+	return pkg != nil && pkg.Name == "time" && sel.Sel.Name == "Now" || sel.Sel.Name == "Add" && isNow(sel.X)
 }
 
 var noteToSelf = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME)\b`)

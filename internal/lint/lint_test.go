@@ -84,6 +84,9 @@ func TestGoFiles(t *testing.T) {
 		{"sleep with a reason", "a_test.go", "package a\n\nfunc f() {\n\t// The kernel tells nobody.\n\ttime.Sleep(1)\n}\n", ""},
 		{"sleep in fake time", "a_test.go", "package a\n\nimport \"testing/synctest\"\n\nfunc f() {\n\ttime.Sleep(1)\n}\n", ""},
 		{"sleep in code", "a.go", "package a\n\nfunc f() {\n\ttime.Sleep(1)\n}\n", ""},
+		{"wall clock", "broker/a.go", "package a\n\nvar at = time.Now().UnixNano()\n", "broker/a.go:3: a unix time"},
+		{"wall clock later", "store/b/a.go", "package a\n\nvar at = time.Now().Add(1).UnixMilli()\n", "a unix time"},
+		{"wall clock of a tool", "admin/a.go", "package a\n\nvar at = time.Now().UnixNano()\n", ""},
 		{"skip", "a_test.go", "package a\n\nfunc f() {\n\tt.Skip()\n}\n", "hides a failure"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
