@@ -364,6 +364,9 @@ func (op *sendOp) createTopic() (*protocol.TopicConfig, error) {
 		return op.putTopic(topic), nil
 	}
 	template, ok := op.b.meta.TopicBytes(op.head.DefaultTopic)
+	if !ok && string(op.head.DefaultTopic) == message.TopicAutoCreate43 {
+		template, ok = op.b.meta.Topic(message.TopicAutoCreate)
+	}
 	if !ok || template.Perm&protocol.PermInherit == 0 {
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist, apply first please!", name)
 	}

@@ -96,6 +96,23 @@ func TestAutoCreatedTopicIsRegistered(t *testing.T) {
 	}, waitFor, tick)
 }
 
+// Java clients 4.3 name the template otherwise, to the name server and to the broker.
+func TestAutoCreationByClients43(t *testing.T) {
+	t.Parallel()
+	cluster, c := one(t, nil)
+	ns := newClient(t, cluster.Namesrv)
+	require.Eventually(t, func() bool {
+		resp := ns.call(fields(protocol.CodeGetRouteInfoByTopic, "topic", message.TopicAutoCreate43))
+		var route protocol.TopicRouteData
+		return resp.Code == protocol.StatusSuccess && route.Decode(resp.Body) == nil && route.QueueDatas[0].WriteQueueNums == 8
+	}, waitFor, tick)
+	h := sendHeader("fresh", 3)
+	h.DefaultTopic = []byte(message.TopicAutoCreate43)
+	c.stored(protocol.NewRequest(protocol.CodeSendMessageV2).SetHeader(&h).SetBody([]byte("x")))
+	resp := c.call(fields(protocol.CodeGetTopicConfig, "topic", message.TopicAutoCreate43))
+	require.Equal(t, protocol.StatusTopicNotExist, resp.Code, "it is no topic")
+}
+
 func TestSendRefusals(t *testing.T) {
 	t.Parallel()
 	_, c := one(t, map[string]string{"maxMessageSize": "1000"})

@@ -74,7 +74,8 @@ const (
 
 // Topics with a meaning of their own.
 const (
-	TopicAutoCreate        = "TBW102" // template of auto-created topics
+	TopicAutoCreate        = "TBW102"                // template of auto-created topics
+	TopicAutoCreate43      = "AUTO_CREATE_TOPIC_KEY" // what Java clients 4.3 call it; no topic has this name
 	TopicSchedule          = "SCHEDULE_TOPIC_XXXX"
 	TopicTransHalf         = "RMQ_SYS_TRANS_HALF_TOPIC"
 	TopicTransOpHalf       = "RMQ_SYS_TRANS_OP_HALF_TOPIC"

@@ -88,6 +88,14 @@ func (s *Server) audience(call remoting.Call) Audience {
 	return s.networks.audience(conn.RemoteAddr().Addr())
 }
 
+// template is the topic whose route producers take for topics that are yet to be
+// made. Java clients 4.3 ask for it by another name, which no later server has:
+// they can send to an unknown topic here only because we know that name too.
+const (
+	template   = "TBW102"
+	template43 = "AUTO_CREATE_TOPIC_KEY"
+)
+
 func (s *Server) getRoute(call remoting.Call, req *protocol.Command) *protocol.Response {
 	r := req.Required()
 	topic := r.Bytes("topic")
@@ -98,7 +106,11 @@ func (s *Server) getRoute(call remoting.Call, req *protocol.Command) *protocol.R
 	if req.Version >= protocol.VersionStandardJSON || req.Bool("acceptStandardJsonOnly") {
 		dialect = Standard
 	}
-	if body, ok := s.table.Route(topic, dialect, s.audience(call)); ok {
+	body, ok := s.table.Route(topic, dialect, s.audience(call))
+	if !ok && string(topic) == template43 {
+		body, ok = s.table.Route([]byte(template), dialect, s.audience(call))
+	}
+	if ok {
 		return success(nil, body)
 	}
 	if len(topic) > nameBytesMax {

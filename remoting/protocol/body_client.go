@@ -1,6 +1,9 @@
 package protocol
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Values of ConsumerData.ConsumeType, MessageModel and ConsumeFromWhere.
 const (
@@ -14,6 +17,24 @@ const (
 	FromFirstOffset = "CONSUME_FROM_FIRST_OFFSET"
 	FromTimestamp   = "CONSUME_FROM_TIMESTAMP"
 )
+
+// The three enums in the order of RocketMQ's: C++ clients send the ordinal. Values
+// that no client of today uses keep their old names.
+var (
+	consumeTypes   = []string{ConsumeActively, ConsumePassively}
+	messageModels  = []string{ModelBroadcasting, ModelClustering}
+	consumeOrigins = []string{FromLastOffset, FromLastOffset + "_AND_FROM_MIN_WHEN_BOOT_FIRST", "CONSUME_FROM_MIN_OFFSET",
+		"CONSUME_FROM_MAX_OFFSET", FromFirstOffset, FromTimestamp}
+)
+
+// enum reads an enum's name, or its ordinal. Unknown values are kept as they came.
+func (v Value) enum(names []string) string {
+	text := v.Str()
+	if i, err := strconv.Atoi(text); err == nil && i >= 0 && i < len(names) {
+		return names[i]
+	}
+	return text
+}
 
 // Expression types of a subscription.
 const (
@@ -203,9 +224,9 @@ func (b *HeartbeatData) Decode(body []byte) error {
 	for _, it := range v.Get("consumerDataSet").Items() {
 		c := ConsumerData{
 			GroupName:        it.Get("groupName").Str(),
-			ConsumeType:      it.Get("consumeType").Str(),
-			MessageModel:     it.Get("messageModel").Str(),
-			ConsumeFromWhere: it.Get("consumeFromWhere").Str(),
+			ConsumeType:      it.Get("consumeType").enum(consumeTypes),
+			MessageModel:     it.Get("messageModel").enum(messageModels),
+			ConsumeFromWhere: it.Get("consumeFromWhere").enum(consumeOrigins),
 			UnitMode:         it.Get("unitMode").Bool(),
 		}
 		for _, sub := range it.Get("subscriptionDataSet").Items() {

@@ -98,6 +98,20 @@ func TestHeartbeatOfGo(t *testing.T) {
 	require.Equal(t, HeartbeatData{ClientID: "c", Fingerprint: -5, WithoutSub: true}, h)
 }
 
+// C++ clients, and what is built on them, send the ordinals of enums and numbers in quotes.
+func TestHeartbeatOfCPP(t *testing.T) {
+	var h HeartbeatData
+	require.NoError(t, h.Decode([]byte(`{"clientID":"30804-127.0.0.1@a","consumerDataSet":[{"consumeFromWhere":0,"consumeType":1,"groupName":"g","messageModel":1,"subscriptionDataSet":[{"subString":"*","subVersion":"1795872677133","topic":"T"}]},{"consumeFromWhere":5,"consumeType":0,"groupName":"b","messageModel":0}]}`)))
+	c := h.Consumers[0]
+	require.Equal(t, []string{FromLastOffset, ConsumePassively, ModelClustering}, []string{c.ConsumeFromWhere, c.ConsumeType, c.MessageModel})
+	require.EqualValues(t, 1795872677133, c.Subscriptions[0].SubVersion)
+	c = h.Consumers[1]
+	require.Equal(t, []string{FromTimestamp, ConsumeActively, ModelBroadcasting}, []string{c.ConsumeFromWhere, c.ConsumeType, c.MessageModel})
+	require.NoError(t, h.Decode([]byte(`{"clientID":"c","consumerDataSet":[{"groupName":"g","messageModel":2,"consumeType":-1}]}`)))
+	require.Equal(t, "2", h.Consumers[0].MessageModel, "unknown values are kept")
+	require.Equal(t, "-1", h.Consumers[0].ConsumeType)
+}
+
 // Clients write maps with queues as keys in three ways.
 func TestQueueKeyForms(t *testing.T) {
 	want := map[MessageQueue]int64{{Topic: "T", BrokerName: "b", QueueID: 3}: 5}

@@ -100,16 +100,21 @@ func (h *SendHeader) set(letter byte, v []byte) (bit int, ok bool) {
 		// Optional numbers that cannot be read count as absent, as in Java.
 		h.ReconsumeTimes, _ = parseInt32(v)
 	case 'k':
-		h.UnitMode = parseBool(v)
+		h.UnitMode = parseFlag(v)
 	case 'l':
 		if n, ok := parseInt32(v); ok {
 			h.MaxReconsumeTimes = n
 		}
 	case 'm':
-		h.Batch = parseBool(v)
+		h.Batch = parseFlag(v)
 	}
 	return 0, true
 }
+
+// parseFlag is parseBool for the booleans of a send, which C++ clients up to 1.2
+// write as 1 and 0. RocketMQ takes that 1 for false and stores a batch of theirs
+// as one message with the items' framing as its body.
+func parseFlag(v []byte) bool { return parseBool(v) || string(v) == "1" }
 
 // sendLetter maps a V1 field name to its V2 letter, 0 when unknown.
 func sendLetter(key []byte) byte {

@@ -28,6 +28,12 @@ func TestSendHeaderOfJavaAndGo(t *testing.T) {
 	require.Equal(t, "T", string(h.Topic))
 	require.Equal(t, int32(0), h.MaxReconsumeTimes)
 
+	// C++ sends some numbers bare, and booleans as numbers, with code 10 for batches too.
+	require.NoError(t, h.Decode(decodeJSONHeader(t, `{"code":10,"extFields":{"batch":"1","bornTimestamp":"1795872622340","defaultTopic":"TBW102","defaultTopicQueueNums":4,"flag":0,"producerGroup":"g","properties":"WAIT\u0001true\u0002","queueId":1,"reconsumeTimes":"0","sysFlag":0,"topic":"T","unitMode":"0"},"flag":0,"language":"CPP","opaque":4,"remark":"","version":63}`)))
+	require.True(t, h.Batch)
+	require.False(t, h.UnitMode)
+	require.Equal(t, int32(4), h.DefaultTopicQueueNums)
+
 	// The long names mean nothing under a V2 code.
 	c.Code = CodeSendMessageV2
 	require.ErrorIs(t, h.Decode(c), ErrField)

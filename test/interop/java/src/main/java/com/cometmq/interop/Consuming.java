@@ -382,7 +382,7 @@ final class Consuming {
         c.subscribe(topic, "B");
         // The pulls under way still ask for A.
         AtomicBoolean b = new AtomicBoolean();
-        for (int i = 0; i < 100 && !b.get(); i++) {
+        for (int i = 0; i < 250 && !b.get(); i++) {
             p.send(new Message(topic, "B", Lines.utf8("b")));
             Thread.sleep(200);
             b.set(got.contains("b"));

@@ -23,6 +23,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -78,6 +79,7 @@ final class Scenarios {
         all.put("SubscriptionChange", Consuming::subscriptionChange);
         all.put("ImmediateDeadLetter", Consuming::immediateDeadLetter);
         Set<String> wanted = new HashSet<>(Arrays.asList(argv).subList(1, argv.length));
+        warmUp(argv[0]);
         // Most of the time a scenario waits, so several run at once.
         ExecutorService pool = Executors.newFixedThreadPool(6);
         List<Future<Boolean>> results = new ArrayList<>();
@@ -92,6 +94,22 @@ final class Scenarios {
         }
         pool.shutdown();
         return passed ? 0 : 1;
+    }
+
+    /** Loads the client's classes: on a busy machine that takes longer than the client waits for its first answer. */
+    private static void warmUp(String namesrv) throws Exception {
+        DefaultMQProducer p = producer(namesrv, "warm_up");
+        for (int i = 0; ; i++) {
+            try {
+                p.fetchPublishMessageQueues("TBW102");
+                break;
+            } catch (MQClientException e) {
+                if (i == 20) {
+                    throw e;
+                }
+            }
+        }
+        p.shutdown();
     }
 
     /** Runs one scenario and prints one line about it, and what was thrown. */
