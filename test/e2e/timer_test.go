@@ -74,7 +74,7 @@ func TestTimerDelivery(t *testing.T) {
 	}
 	start := time.Now().UnixMilli()
 	for i := range 40 {
-		at := start + 1500 + int64(i*37%40)*50
+		at := start + 4000 + int64(i*37%40)*50
 		send(fmt.Sprint("at", i), "TIMER_DELIVER_MS", strconv.FormatInt(at, 10), at)
 	}
 	now := time.Now().UnixMilli()
@@ -86,7 +86,10 @@ func TestTimerDelivery(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got, len(due), "each once")
 	require.Equal(t, "past", got[0].body, "at once")
-	require.True(t, slices.IsSortedFunc(got[1:], func(a, b stored) int { return int(due[a.body] - due[b.body]) }))
+	// Of the two with a delay only the broker knows when exactly they come due.
+	timed := slices.DeleteFunc(slices.Clone(got), func(m stored) bool { return !strings.HasPrefix(m.body, "at") })
+	require.Len(t, timed, 40)
+	require.True(t, slices.IsSortedFunc(timed, func(a, b stored) int { return int(due[a.body] - due[b.body]) }))
 	var late []int64
 	for _, m := range got[1:] {
 		require.GreaterOrEqual(t, m.at, due[m.body], "%s came early", m.body)
