@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/cometmq/cometmq/internal/testcluster"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/namesrv"
+	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
 // startNamesrv starts a name server that knows nothing, on a port of its own or
@@ -50,4 +52,23 @@ func TestLateNameServerIsToldSoon(t *testing.T) {
 	testcluster.Start(t, testcluster.Options{NoNamesrv: true, Settings: map[string]string{"namesrvAddr": addr}})
 	srv, _ := startNamesrv(t, addr)
 	require.Eventually(t, func() bool { _, addrs, _ := srv.Table().Counts(); return addrs == 1 }, 15*time.Second, 5*time.Millisecond)
+}
+
+// TestACreatedTopicHasARouteWhenItsFirstMessageIsAnswered sends to topics that are
+// not there yet, faster than registrations follow each other, and asks each name
+// server as soon as the answer is there.
+func TestACreatedTopicHasARouteWhenItsFirstMessageIsAnswered(t *testing.T) {
+	t.Parallel()
+	_, addr0 := startNamesrv(t, "127.0.0.1:0")
+	_, addr1 := startNamesrv(t, "127.0.0.1:0")
+	c := testcluster.Start(t, testcluster.Options{NoNamesrv: true, Settings: map[string]string{"namesrvAddr": addr0 + ";" + addr1}})
+	cl := newClient(t, c.Leader().Addr)
+	for i := range 4 {
+		topic := "first-" + strconv.Itoa(i)
+		cl.send(topic, 0, "hello")
+		for _, addr := range []string{addr0, addr1} {
+			resp := newClient(t, addr).call(fields(protocol.CodeGetRouteInfoByTopic, "topic", topic))
+			require.Equal(t, protocol.StatusSuccess, resp.Code, "%s has no route of %s: %s", addr, topic, resp.Remark)
+		}
+	}
 }

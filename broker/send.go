@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -417,9 +418,6 @@ func sendDone(p *dledger.Proposal) {
 		b.failed(r, rt, err)
 		return
 	}
-	if op.newTopic {
-		b.topicsChanged()
-	}
 	for i, res := range sent.Results {
 		if i > 0 {
 			op.answer.MsgID = append(op.answer.MsgID, ',')
@@ -432,6 +430,39 @@ func sendDone(p *dledger.Proposal) {
 	if !sent.Duplicate {
 		b.stats.Put(statsTopic(op.msg.Topic), len(p.Stamps), len(p.Data))
 	}
+	if op.newTopic && op.afterRegistration() {
+		return
+	}
+	op.succeed()
+}
+
+// routePatience bounds how long a send that created its topic waits for the name
+// servers, so that one that is down does not cost the client its own timeout.
+const routePatience = time.Second
+
+// afterRegistration answers a send that created its topic when the name servers
+// know the topic, as RocketMQ does: whoever sends a first message and then starts
+// a consumer finds a route at each of them. It reports whether it will; when too
+// many requests wait already, the answer leaves at once.
+func (op *sendOp) afterRegistration() bool {
+	b := op.b
+	if b.enter() != nil {
+		b.topicsChanged()
+		return false
+	}
+	go func() {
+		defer b.leave()
+		ctx, cancel := context.WithTimeout(b.ctx, routePatience)
+		b.register.waitRound(ctx)
+		cancel()
+		op.succeed()
+	}()
+	return true
+}
+
+// succeed answers a send that is stored.
+func (op *sendOp) succeed() {
+	b, r := op.b, op.r
 	if op.reply != nil {
 		op.answerReply(nil)
 		return
