@@ -197,7 +197,11 @@ func (g *registrar) registration() (protocol.BrokerHeader, []byte) {
 	if head.BrokerID == protocol.MasterID {
 		w.TopicConfigs = b.topicTable()
 		w.TopicConfigs.DataVersion.StateVersion = int64(b.term.Load())
-		capPermissions(w.TopicConfigs.TopicConfigTable, b.cfg().Permission)
+		perm := b.cfg().Permission
+		capPermissions(w.TopicConfigs.TopicConfigTable, perm)
+		// A name server passes over a table whose version it has, and our permission
+		// is part of what we tell: with another one it is another version.
+		w.TopicConfigs.DataVersion.Timestamp += int64(perm ^ (protocol.PermRead | protocol.PermWrite))
 	}
 	head.Compressed = b.cfg().CompressedRegister
 	body := protocol.Encode(&w)

@@ -72,3 +72,25 @@ func TestACreatedTopicHasARouteWhenItsFirstMessageIsAnswered(t *testing.T) {
 		}
 	}
 }
+
+// TestRoutesFollowTheBrokersPermission changes it while everything runs: the topics
+// are the same, the route is not.
+func TestRoutesFollowTheBrokersPermission(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, testcluster.Options{})
+	cl := newClient(t, c.Leader().Addr)
+	cl.send("orders", 0, "hello")
+	perm := func() int32 {
+		resp := newClient(t, c.Namesrv).call(fields(protocol.CodeGetRouteInfoByTopic, "topic", "orders"))
+		require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+		var data protocol.TopicRouteData
+		require.NoError(t, data.Decode(resp.Body))
+		return data.QueueDatas[0].Perm
+	}
+	require.EqualValues(t, 6, perm())
+	for _, want := range []string{"4", "2", "6", "4"} {
+		resp := cl.call(protocol.NewRequest(protocol.CodeUpdateBrokerConfig).SetBody([]byte("brokerPermission=" + want)))
+		require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+		require.Equal(t, want, strconv.Itoa(int(perm())), "the answer came before name servers knew")
+	}
+}
