@@ -21,6 +21,7 @@ type lane struct {
 	body      []byte
 	unique    string // first half of the messages' unique ids, or ""
 	next      atomic.Uint64
+	spread    bool // over the queues of several groups, not by number over those of one
 	recording *atomic.Bool
 	ctx       context.Context
 	wg        sync.WaitGroup // one per send under way
@@ -46,6 +47,9 @@ func (l *lane) send() {
 	}
 	n := l.next.Add(1)
 	m := admin.Message{Topic: l.topics[n%uint64(len(l.topics))], Queue: int32(n % queues), Body: l.body}
+	if l.spread {
+		m.Queue = admin.AnyQueue
+	}
 	if l.unique != "" {
 		m.Properties = fmt.Appendf(nil, "UNIQ_KEY\x01%s%016X", l.unique, n)
 	}
@@ -76,7 +80,7 @@ func measure(ctx context.Context, c config, cluster *local.Cluster) (*result, er
 	if err != nil {
 		return nil, err
 	}
-	before, err := cluster.Leader(ctx, true)
+	before, err := terms(ctx, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +94,7 @@ func measure(ctx context.Context, c config, cluster *local.Cluster) (*result, er
 			return nil, err
 		}
 		defer client.Close()
-		lanes[i] = &lane{client: client, topics: topics, body: make([]byte, c.Size), recording: &recording, ctx: load,
+		lanes[i] = &lane{client: client, topics: topics, body: make([]byte, c.Size), spread: c.Groups > 1, recording: &recording, ctx: load,
 			hist: hdrhistogram.New(1, slowestUs, 3)}
 		if c.Unique {
 			lanes[i].unique = fmt.Sprintf("%016X", i)
@@ -116,7 +120,7 @@ func measure(ctx context.Context, c config, cluster *local.Cluster) (*result, er
 	if err != nil {
 		return nil, err
 	}
-	after, err := cluster.Leader(ctx, true)
+	after, err := terms(ctx, cluster)
 	stop()
 	for _, l := range lanes {
 		l.wg.Wait()
@@ -125,8 +129,21 @@ func measure(ctx context.Context, c config, cluster *local.Cluster) (*result, er
 		return nil, err
 	}
 	r := newResult(lanes, took, start, end)
-	r.Elections = after.Term - before.Term
+	r.Elections = after - before
 	return r, ctx.Err()
+}
+
+// terms is the sum of the groups' terms: it grows by one with each election.
+func terms(ctx context.Context, cluster *local.Cluster) (uint64, error) {
+	sum := uint64(0)
+	for _, g := range cluster.Groups() {
+		leader, err := cluster.LeaderOf(ctx, g, true)
+		if err != nil {
+			return 0, err
+		}
+		sum += leader.Term
+	}
+	return sum, nil
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -142,15 +159,17 @@ func createTopics(ctx context.Context, cluster *local.Cluster, n int) ([]string,
 		return nil, err
 	}
 	defer client.Close()
-	leader, err := cluster.Leader(ctx, true)
+	leaders, err := client.Leaders(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	topics := make([]string, n)
 	for i := range topics {
 		topics[i] = "bench-" + strconv.Itoa(i)
-		if err := client.CreateTopic(ctx, leader.Addr, topics[i], queues); err != nil {
-			return nil, err
+		for _, leader := range leaders {
+			if err := client.CreateTopic(ctx, leader, topics[i], queues); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for ctx.Err() == nil {
@@ -170,12 +189,14 @@ type member struct {
 
 func usage(cluster *local.Cluster) ([]member, error) {
 	var out []member
-	for _, id := range cluster.Members() {
-		u, err := cluster.Usage(id)
-		if err != nil {
-			return nil, err
+	for _, g := range cluster.Groups() {
+		for _, id := range cluster.MembersOf(g) {
+			u, err := cluster.Usage(id)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, member{id, u})
 		}
-		out = append(out, member{id, u})
 	}
 	return out, nil
 }

@@ -17,6 +17,7 @@ import (
 // config is the command line.
 type config struct {
 	Nodes       int           `json:"nodes"`
+	Groups      int           `json:"groups"`
 	Size        int           `json:"bodyBytes"`
 	Outstanding int           `json:"outstanding"`
 	Connections int           `json:"connections"`
@@ -33,7 +34,8 @@ func main() {
 	flag.StringVar(&c.binDir, "bin", "bin", "directory of mqnamesrv and mqbroker")
 	flag.StringVar(&c.dir, "dir", "", "directory for the clusters' data (default: a temporary one)")
 	flag.StringVar(&c.flush, "flush", "async,sync", "flush modes to measure, one cluster each")
-	flag.IntVar(&c.Nodes, "nodes", 3, "members of the group")
+	flag.IntVar(&c.Nodes, "nodes", 3, "members of each group")
+	flag.IntVar(&c.Groups, "groups", 1, "replica groups, over which each topic spreads")
 	flag.IntVar(&c.Size, "size", 128, "bytes of a message body")
 	flag.IntVar(&c.Outstanding, "outstanding", 512, "sends under way, one message each")
 	flag.IntVar(&c.Connections, "connections", 8, "connections they share")
@@ -52,8 +54,8 @@ func main() {
 }
 
 func run(ctx context.Context, c config) error {
-	if c.Outstanding < 1 || c.Connections < 1 || c.Topics < 1 || c.Size < 1 {
-		return fmt.Errorf("-outstanding, -connections, -topics and -size must be at least 1")
+	if c.Outstanding < 1 || c.Connections < 1 || c.Topics < 1 || c.Size < 1 || c.Groups < 1 {
+		return fmt.Errorf("-outstanding, -connections, -topics, -groups and -size must be at least 1")
 	}
 	rep := report{Machine: machine(), Command: strings.Join(os.Args, " "), Config: c}
 	for _, flush := range strings.Split(c.flush, ",") {
@@ -79,14 +81,14 @@ func measureCluster(ctx context.Context, c config, flush string) (r *result, err
 		return nil, fmt.Errorf("create a directory for the cluster: %w", err)
 	}
 	defer os.Remove(dir) // empty by then, unless the cluster could not be stopped
-	port, err := local.FreeBasePort(c.Nodes)
+	port, err := local.FreeBasePort(c.Nodes * c.Groups)
 	if err != nil {
 		return nil, err
 	}
 	up, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	began := time.Now()
-	cluster, err := local.Up(up, local.Spec{Dir: dir, BasePort: port, Nodes: c.Nodes, Flush: flush, BinDir: c.binDir})
+	cluster, err := local.Up(up, local.Spec{Dir: dir, BasePort: port, Nodes: c.Nodes, Groups: c.Groups, Flush: flush, BinDir: c.binDir})
 	if err != nil {
 		return nil, err
 	}

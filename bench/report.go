@@ -48,7 +48,7 @@ type result struct {
 	Brokers []brokerResult `json:"brokers"`
 
 	Elections  uint64 `json:"elections"` // new terms under load; should be 0
-	StartMs    int64  `json:"startMs"`   // from nothing to a registered leader
+	StartMs    int64  `json:"startMs"`   // from nothing to registered leaders
 	IdleRSSMax int64  `json:"idleRssMaxBytes"`
 }
 
@@ -112,8 +112,8 @@ func cpuModel() string {
 func (r *report) print(w io.Writer) error {
 	c := r.Config
 	fmt.Fprintf(w, "%s  commit %s  %s, %d cores  %s %s\n", r.Machine.Date, r.Machine.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.OS, r.Machine.Go)
-	fmt.Fprintf(w, "%d members on this machine, %d-byte bodies, one message per request, %d under way over %d connections, %d topics, %s after %s\n\n",
-		c.Nodes, c.Size, c.Outstanding, c.Connections, c.Topics, c.Window, c.Warmup)
+	fmt.Fprintf(w, "%d groups of %d members on this machine, %d-byte bodies, one message per request, %d under way over %d connections, %d topics, %s after %s\n\n",
+		c.Groups, c.Nodes, c.Size, c.Outstanding, c.Connections, c.Topics, c.Window, c.Warmup)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "flush\tmsg/s\tp50 ms\tp99 ms\tp99.9 ms\tmax ms\tfailed\telections\tCPU-s per million\t")
 	for _, x := range r.Results {

@@ -29,8 +29,8 @@ type Cluster struct {
 // Broker is one member as `mqadmin local status` reports it. The JSON names are
 // a contract with scripts.
 type Broker struct {
-	Name     string `json:"name"` // broker name, the same for all members
-	ID       string `json:"id"`   // the member's dLegerSelfId
+	Name     string `json:"name"` // broker name, the same for all members of a group
+	ID       string `json:"id"`   // the member's dLegerSelfId, of which a local cluster has each once
 	Addr     string `json:"addr"` // where clients connect
 	RaftAddr string `json:"raftAddr"`
 	Role     string `json:"role"` // leader, follower, candidate, starting or down
@@ -119,7 +119,7 @@ func (c *Cluster) askAll(ctx context.Context, nodes []node) []Broker {
 }
 
 func (c *Cluster) ask(ctx context.Context, n node) Broker {
-	b := Broker{Name: BrokerName, ID: n.ID, Addr: n.Addr, RaftAddr: n.RaftAddr, Role: RoleDown}
+	b := Broker{Name: n.Group, ID: n.ID, Addr: n.Addr, RaftAddr: n.RaftAddr, Role: RoleDown}
 	if !n.Alive() {
 		return b
 	}
@@ -130,34 +130,39 @@ func (c *Cluster) ask(ctx context.Context, n node) Broker {
 	return b
 }
 
-// Leader waits until a member other than the given ones says that it leads, and
-// returns it; of several (a deposed one may not know yet) the one with the
-// highest term. registered asks for the name server to know it too.
+// Leader waits until a member of group broker-a other than the given ones says
+// that it leads, and returns it; of several (a deposed one may not know yet) the
+// one with the highest term. registered asks for the name server to know it too.
 func (c *Cluster) Leader(ctx context.Context, registered bool, except ...string) (Broker, error) {
+	return c.LeaderOf(ctx, BrokerName, registered, except...)
+}
+
+// LeaderOf is Leader for any group.
+func (c *Cluster) LeaderOf(ctx context.Context, group string, registered bool, except ...string) (Broker, error) {
 	for {
 		// An excepted member is not even asked: it may be stopped, and waiting for
 		// it would spoil the measurement of an election.
-		nodes := slices.DeleteFunc(c.snapshot()[1:], func(n node) bool { return slices.Contains(except, n.ID) })
+		nodes := slices.DeleteFunc(c.snapshot()[1:], func(n node) bool { return n.Group != group || slices.Contains(except, n.ID) })
 		var best Broker
 		for _, b := range c.askAll(ctx, nodes) {
 			if b.Role == RoleLeader && b.Term > best.Term {
 				best = b
 			}
 		}
-		if best.ID != "" && (!registered || c.registered(ctx, best.Addr)) {
+		if best.ID != "" && (!registered || c.registered(ctx, group, best.Addr)) {
 			return best, nil
 		}
 		select {
 		case <-ctx.Done():
-			return Broker{}, fmt.Errorf("no leader: %w", context.Cause(ctx))
+			return Broker{}, fmt.Errorf("no leader of %s: %w", group, context.Cause(ctx))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
 
-func (c *Cluster) registered(ctx context.Context, addr string) bool {
+func (c *Cluster) registered(ctx context.Context, group, addr string) bool {
 	info, err := c.client.Cluster(ctx)
-	return err == nil && info.BrokerAddrTable[BrokerName].BrokerAddrs[0] == addr
+	return err == nil && info.BrokerAddrTable[group].BrokerAddrs[0] == addr
 }
 
 // Signal sends a signal to one member.
@@ -222,9 +227,13 @@ func (c *Cluster) find(id string) *node {
 // Joined waits until the member answers as leader or follower of a group that
 // has a leader.
 func (c *Cluster) Joined(ctx context.Context, id string) error {
+	group := c.groupOf(id)
 	for {
 		var leader, member bool
 		for _, b := range c.Status(ctx).Brokers {
+			if b.Name != group {
+				continue
+			}
 			leader = leader || b.Role == RoleLeader
 			member = member || b.ID == id && (b.Role == RoleLeader || b.Role == RoleFollower)
 		}
@@ -239,11 +248,18 @@ func (c *Cluster) Joined(ctx context.Context, id string) error {
 	}
 }
 
-func (c *Cluster) tail(id string) string {
+func (c *Cluster) groupOf(id string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return logTail(logFile(c.Dir, *c.find(id)), 12)
+	if n := c.find(id); n != nil {
+		return n.Group
+	}
+	return ""
 }
+
+// tail is the end of a log. The id need not be one of those that were there when
+// the cluster was opened.
+func (c *Cluster) tail(id string) string { return logTail(logFile(c.Dir, node{ID: id}), 12) }
 
 // Usage returns the consumption of one member.
 func (c *Cluster) Usage(id string) (Usage, error) {
@@ -314,7 +330,7 @@ func stopAll(nodes []node) []error {
 
 // Spec returns what the cluster was made with.
 func (c *Cluster) Spec() Spec {
-	return Spec{Dir: c.Dir, BasePort: c.st.BasePort, Nodes: c.st.Nodes, Flush: c.st.Flush, BinDir: c.st.BinDir}
+	return Spec{Dir: c.Dir, BasePort: c.st.BasePort, Nodes: c.st.Nodes, Groups: len(c.st.groups()), Flush: c.st.Flush, BinDir: c.st.BinDir}
 }
 
 // Ended returns the ids of the processes that were started and are gone,
@@ -336,11 +352,24 @@ func (c *Cluster) Ended() []string {
 // LogTail returns the last dozen lines that a process printed.
 func (c *Cluster) LogTail(id string) string { return c.tail(id) }
 
-// Members returns the ids of the group's members.
-func (c *Cluster) Members() []string {
+// Members returns the ids of the members of group broker-a, the one that drills
+// break.
+func (c *Cluster) Members() []string { return c.MembersOf(BrokerName) }
+
+// MembersOf returns the ids of a group's members.
+func (c *Cluster) MembersOf(group string) []string {
 	var ids []string
 	for _, n := range c.snapshot()[1:] {
-		ids = append(ids, n.ID)
+		if n.Group == group {
+			ids = append(ids, n.ID)
+		}
 	}
 	return ids
+}
+
+// Groups returns the broker names of all groups.
+func (c *Cluster) Groups() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.st.groups()
 }

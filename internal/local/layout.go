@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -38,7 +39,8 @@ const (
 type Spec struct {
 	Dir      string // data, settings and logs; created when missing
 	BasePort int    // the name server's port; the others follow from it
-	Nodes    int    // members of the replica group: 1, 3, 5 or 7
+	Nodes    int    // members of each replica group: 1, 3, 5 or 7
+	Groups   int    // replica groups, broker-a and so on; 0 is 1
 	Flush    string // FlushSync or FlushAsync
 	BinDir   string // where mqnamesrv and mqbroker are; empty: beside this program
 	// Settings are keys of broker.conf for all members.
@@ -47,7 +49,10 @@ type Spec struct {
 
 // node is one child in the state file.
 type node struct {
-	ID       string `json:"id"`
+	ID string `json:"id"`
+	// Group is the broker name of a member's group; empty, in files of earlier
+	// versions, means BrokerName.
+	Group    string `json:"group,omitempty"`
 	Addr     string `json:"addr"`
 	RaftAddr string `json:"raftAddr,omitempty"`
 	Process
@@ -63,6 +68,10 @@ type state struct {
 	BinDir   string `json:"binDir"`
 	Namesrv  node   `json:"namesrv"`
 	Brokers  []node `json:"brokers"`
+	// Groups and Members count what was ever made. Neither a name nor an id is
+	// used again: clients remember broker names, members the ids of the others.
+	Groups  int `json:"groups,omitempty"`
+	Members int `json:"members,omitempty"`
 }
 
 const (
@@ -74,27 +83,95 @@ const (
 	host      = "127.0.0.1"
 )
 
+// groupsMax is the largest number of groups that a cluster ever had.
+const groupsMax = 8
+
 // plan lays out the cluster's ports, all on loopback.
 func plan(spec Spec) (state, error) {
 	st := state{Kind: stateMarker, Format: 1, BasePort: spec.BasePort, Nodes: spec.Nodes, Flush: spec.Flush, BinDir: spec.BinDir}
+	groups := max(spec.Groups, 1)
 	if spec.Nodes < 1 || spec.Nodes > 7 || spec.Nodes%2 == 0 {
 		return st, fmt.Errorf("--nodes %d is not allowed: a group has 1, 3, 5 or 7 members (an even number survives no more failures than one less)", spec.Nodes)
+	}
+	if groups > groupsMax || spec.Groups < 0 {
+		return st, fmt.Errorf("--groups %d is not allowed: 1 to %d", spec.Groups, groupsMax)
 	}
 	if spec.Flush != FlushSync && spec.Flush != FlushAsync {
 		return st, fmt.Errorf("--flush %q is not allowed: %s or %s", spec.Flush, FlushSync, FlushAsync)
 	}
-	last := spec.BasePort + listenShift + memberShift*(spec.Nodes-1) + raftShift
+	members := groups * spec.Nodes
+	last := spec.BasePort + listenShift + memberShift*(members-1) + raftShift
 	if spec.BasePort < 1024 || last > 65535 {
 		return st, fmt.Errorf("--base-port %d is not allowed: 1024 to %d, because %d ports up to %d follow from it",
-			spec.BasePort, 65535-(last-spec.BasePort), 1+2*spec.Nodes, last)
+			spec.BasePort, 65535-(last-spec.BasePort), 1+2*members, last)
 	}
-	at := func(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 	st.Namesrv = node{ID: "namesrv", Addr: at(spec.BasePort)}
-	for i := range spec.Nodes {
-		listen := spec.BasePort + listenShift + memberShift*i
-		st.Brokers = append(st.Brokers, node{ID: "n" + strconv.Itoa(i), Addr: at(listen), RaftAddr: at(listen + raftShift)})
+	for range groups {
+		if _, err := st.addGroup(); err != nil {
+			return st, err
+		}
 	}
 	return st, nil
+}
+
+func at(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+
+// addGroup lays out one more group, with new members, and returns them.
+func (st *state) addGroup() ([]node, error) {
+	if st.Groups >= groupsMax {
+		return nil, fmt.Errorf("this cluster has had %d groups, which is the limit; start another one in another --dir", st.Groups)
+	}
+	name := groupName(st.Groups)
+	st.Groups++
+	before := len(st.Brokers)
+	for range st.Nodes {
+		if err := st.addMember(name); err != nil {
+			return nil, err
+		}
+	}
+	return st.Brokers[before:], nil
+}
+
+// groupName is the broker name of the nth group.
+func groupName(n int) string { return strings.TrimSuffix(BrokerName, "a") + string(rune('a'+n)) }
+
+// addMember lays out one more member of a group.
+func (st *state) addMember(group string) error {
+	listen := st.BasePort + listenShift + memberShift*st.Members
+	if listen+raftShift > 65535 {
+		return fmt.Errorf("no port is left above %d for another member; start the cluster again in another --dir with a smaller --base-port", listen)
+	}
+	st.Brokers = append(st.Brokers, node{ID: "n" + strconv.Itoa(st.Members), Group: group, Addr: at(listen), RaftAddr: at(listen + raftShift)})
+	st.Members++
+	return nil
+}
+
+// withoutGroup is the state without a group; it shares no memory with st.
+func (st state) withoutGroup(name string) state {
+	st.Brokers = slices.DeleteFunc(slices.Clone(st.Brokers), func(n node) bool { return n.Group == name })
+	return st
+}
+
+// group returns the members of a group.
+func (st *state) group(name string) []node {
+	var out []node
+	for _, n := range st.Brokers {
+		if n.Group == name {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// groups returns the names of the groups, in the order of their making.
+func (st *state) groups() []string {
+	var out []string
+	for _, n := range st.Brokers {
+		if !slices.Contains(out, n.Group) {
+			out = append(out, n.Group)
+		}
+	}
+	return out
 }
 
 // namesrvConf and brokerConf return the settings a child is started with.
@@ -110,7 +187,7 @@ kvConfigPath=%s
 func brokerConf(dir string, st state, n node) string {
 	_, port, _ := net.SplitHostPort(n.Addr)
 	var peers []string
-	for _, p := range st.Brokers {
+	for _, p := range st.group(n.Group) {
 		peers = append(peers, p.ID+"-"+p.RaftAddr)
 	}
 	return fmt.Sprintf(`# Member %s of a local cluster, written by "mqadmin local up". It is an ordinary
@@ -134,8 +211,8 @@ enablePropertyFilter=true
 # A local cluster stops at once instead of forwarding for clients that have not
 # heard of the new leader.
 shutdownDrainTime=0
-`, n.ID, confFile(dir, n), ClusterName, BrokerName, host, host, port, st.Namesrv.Addr, filepath.Join(dir, n.ID),
-		segmentSize, flushDiskType(st.Flush), BrokerName, strings.Join(peers, ";"), n.ID)
+`, n.ID, confFile(dir, n), ClusterName, n.Group, host, host, port, st.Namesrv.Addr, filepath.Join(dir, n.ID),
+		segmentSize, flushDiskType(st.Flush), n.Group, strings.Join(peers, ";"), n.ID)
 }
 
 func flushDiskType(flush string) string { return strings.ToUpper(flush) + "_FLUSH" }
@@ -165,6 +242,12 @@ func load(dir string) (state, error) {
 	if err := json.Unmarshal(b, &st); err != nil || st.Kind != stateMarker || st.Format != 1 {
 		return st, fmt.Errorf("%s is not a state file of mqadmin local (or of another version): remove it, or choose another --dir", filepath.Join(dir, stateFile))
 	}
+	for i := range st.Brokers {
+		if st.Brokers[i].Group == "" {
+			st.Brokers[i].Group = BrokerName
+		}
+	}
+	st.Groups, st.Members = max(st.Groups, 1), max(st.Members, len(st.Brokers))
 	return st, nil
 }
 
@@ -184,8 +267,9 @@ func save(dir string, st state) error {
 	return nil
 }
 
-// FreeBasePort returns a base port whose whole block of ports is free now.
-func FreeBasePort(nodes int) (int, error) {
+// FreeBasePort returns a base port whose whole block of ports, for that many
+// members of all groups together, is free now.
+func FreeBasePort(members int) (int, error) {
 	for range 50 {
 		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
@@ -195,11 +279,13 @@ func FreeBasePort(nodes int) (int, error) {
 		// connections, so that nobody takes one before the child does.
 		base := 10000 + l.Addr().(*net.TCPAddr).Port%15000
 		l.Close()
-		st, err := plan(Spec{BasePort: base, Nodes: nodes, Flush: FlushSync})
-		if err != nil {
-			return 0, err
+		st := state{BasePort: base, Namesrv: node{ID: "namesrv", Addr: at(base)}}
+		for range members {
+			if err := st.addMember(BrokerName); err != nil {
+				return 0, err
+			}
 		}
-		if checkPorts(st) == nil {
+		if checkPorts(append([]node{st.Namesrv}, st.Brokers...)) == nil {
 			return base, nil
 		}
 	}

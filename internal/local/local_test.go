@@ -1,6 +1,7 @@
 package local
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,27 +89,33 @@ func TestClaim(t *testing.T) {
 	require.NoError(t, err)
 
 	dir := t.TempDir()
-	require.NoError(t, claim(dir, want), "an empty directory")
+	refusal := func(dir string, want state) error {
+		_, err := claim(dir, want)
+		return err
+	}
+	require.NoError(t, refusal(dir, want), "an empty directory")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "thesis.txt"), nil, 0o644))
-	require.ErrorContains(t, claim(dir, want), "not empty")
+	require.ErrorContains(t, refusal(dir, want), "not empty")
 
 	dir = t.TempDir()
 	require.NoError(t, save(dir, want))
-	require.NoError(t, claim(dir, want), "its own data")
+	require.NoError(t, refusal(dir, want), "its own data")
 	other := want
 	other.Nodes = 1
-	require.ErrorContains(t, claim(dir, other), "--nodes 3, which cannot change")
+	require.ErrorContains(t, refusal(dir, other), "--nodes 3, which cannot change")
 	other = want
 	other.Flush = FlushAsync
-	require.NoError(t, claim(dir, other), "the flush mode may change")
+	require.NoError(t, refusal(dir, other), "the flush mode may change")
 
 	stale := want
 	stale.Namesrv.Process = Process{PID: os.Getpid(), Started: "long ago"}
 	require.NoError(t, save(dir, stale))
-	require.NoError(t, claim(dir, want), "a stale pid that somebody else has now")
+	got, err := claim(dir, want)
+	require.NoError(t, err, "a stale pid that somebody else has now")
+	require.Zero(t, got.Namesrv.PID, "it was not started this time")
 	stale.Namesrv.Process.Started = startedAt(os.Getpid())
 	require.NoError(t, save(dir, stale))
-	require.ErrorIs(t, claim(dir, want), ErrRunning)
+	require.ErrorIs(t, refusal(dir, want), ErrRunning)
 }
 
 func TestLoadRefusesForeignFiles(t *testing.T) {
@@ -156,4 +163,92 @@ func TestOneStartsAtATime(t *testing.T) {
 	unlock, err = lockDir(dir)
 	require.NoError(t, err)
 	unlock()
+}
+
+func TestGroupsShareOneBlockOfPorts(t *testing.T) {
+	st, err := plan(Spec{BasePort: 9876, Nodes: 3, Groups: 2, Flush: FlushSync})
+	require.NoError(t, err)
+	require.Equal(t, []string{"broker-a", "broker-b"}, st.groups())
+	b := st.group("broker-b")
+	require.Len(t, b, 3)
+	require.Equal(t, node{ID: "n3", Group: "broker-b", Addr: "127.0.0.1:10941", RaftAddr: "127.0.0.1:10946"}, b[0])
+	values, err := config.ParseText([]byte(brokerConf("/data", st, b[2])))
+	require.NoError(t, err)
+	require.Equal(t, "broker-b", values["brokerName"])
+	require.Equal(t, "broker-b", values["dLegerGroup"])
+	require.Equal(t, "n3-127.0.0.1:10946;n4-127.0.0.1:10956;n5-127.0.0.1:10966", values["dLegerPeers"], "its own members only")
+	for _, groups := range []int{-1, 9} {
+		_, err = plan(Spec{BasePort: 9876, Nodes: 1, Groups: groups, Flush: FlushSync})
+		require.ErrorContains(t, err, "--groups")
+	}
+}
+
+// TestNamesAreUsedOnce: who remembers broker-b must not meet another one.
+func TestNamesAreUsedOnce(t *testing.T) {
+	st, err := plan(Spec{BasePort: 20000, Nodes: 1, Groups: 2, Flush: FlushSync})
+	require.NoError(t, err)
+	before := st.Brokers
+	st = st.withoutGroup("broker-b")
+	require.Equal(t, "n1", before[1].ID, "the old state is untouched")
+	added, err := st.addGroup()
+	require.NoError(t, err)
+	require.Equal(t, "broker-c", added[0].Group)
+	require.Equal(t, "n2", added[0].ID)
+
+	dir := t.TempDir()
+	require.NoError(t, save(dir, st))
+	again, err := load(dir)
+	require.NoError(t, err)
+	require.Equal(t, st, again)
+	for range groupsMax - 3 {
+		_, err = again.addGroup()
+		require.NoError(t, err)
+	}
+	_, err = again.addGroup()
+	require.ErrorContains(t, err, "has had 8 groups")
+}
+
+func TestUpAgainWithMoreGroups(t *testing.T) {
+	dir := t.TempDir()
+	spec := Spec{BasePort: 20000, Nodes: 3, Flush: FlushSync}
+	st, err := plan(spec)
+	require.NoError(t, err)
+	require.NoError(t, save(dir, st))
+	spec.Groups = 2
+	want, err := plan(spec)
+	require.NoError(t, err)
+	got, err := claim(dir, want)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.NoError(t, save(dir, got))
+	_, err = claim(dir, st)
+	require.ErrorContains(t, err, "holds 2 groups (broker-a, broker-b), not 1")
+}
+
+// TestStateOfAnEarlierVersion had one group and did not count.
+func TestStateOfAnEarlierVersion(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"kind":"` + stateMarker + `","format":1,"basePort":20000,"nodes":1,"flush":"sync","brokers":[{"id":"n0","addr":"127.0.0.1:21035","raftAddr":"127.0.0.1:21040","pid":0,"started":""}]}`
+	require.NoError(t, os.WriteFile(filepath.Join(dir, stateFile), []byte(text), 0o644))
+	st, err := load(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{BrokerName}, st.groups())
+	added, err := st.addGroup()
+	require.NoError(t, err)
+	require.Equal(t, "n1", added[0].ID)
+	require.Equal(t, "broker-b", added[0].Group)
+}
+
+func TestAGroupIsAddedWhereItsPortsAreFree(t *testing.T) {
+	base, err := FreeBasePort(4)
+	require.NoError(t, err)
+	st, err := plan(Spec{BasePort: base, Nodes: 1, Flush: FlushSync})
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", at(base+listenShift+memberShift))
+	require.NoError(t, err)
+	defer l.Close()
+	added, err := st.addGroupWhereFree()
+	require.NoError(t, err)
+	require.Equal(t, "n2", added[0].ID, "the number of the taken port is passed over")
+	require.Equal(t, added, st.group("broker-b"))
 }

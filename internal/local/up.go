@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -59,10 +61,11 @@ func Up(ctx context.Context, spec Spec) (*Cluster, error) {
 // prepare checks the request against the directory and writes the settings;
 // it starts nothing.
 func prepare(dir string, want state, settings map[string]string) (*Cluster, error) {
-	if err := claim(dir, want); err != nil {
+	st, err := claim(dir, want)
+	if err != nil {
 		return nil, err
 	}
-	if err := checkPorts(want); err != nil {
+	if err := checkPorts(append([]node{st.Namesrv}, st.Brokers...)); err != nil {
 		return nil, err
 	}
 	for _, sub := range []string{"logs", "namesrv"} {
@@ -70,49 +73,77 @@ func prepare(dir string, want state, settings map[string]string) (*Cluster, erro
 			return nil, fmt.Errorf("create the local cluster's directory: %w", err)
 		}
 	}
-	if err := writeConf(confFile(dir, want.Namesrv), namesrvConf(dir, want), nil); err != nil {
+	if err := writeConf(confFile(dir, st.Namesrv), namesrvConf(dir, st), nil); err != nil {
 		return nil, err
 	}
-	for _, n := range want.Brokers {
-		keep := map[string]string{"flushDiskType": flushDiskType(want.Flush)}
-		maps.Copy(keep, settings)
-		if err := writeConf(confFile(dir, n), brokerConf(dir, want, n), keep); err != nil {
-			return nil, err
-		}
-	}
-	if err := save(dir, want); err != nil {
+	if err := writeBrokerConfs(dir, st, st.Brokers, settings); err != nil {
 		return nil, err
 	}
-	return newCluster(dir, want)
+	if err := save(dir, st); err != nil {
+		return nil, err
+	}
+	return newCluster(dir, st)
 }
 
-// claim decides whether dir may hold the wanted cluster.
-func claim(dir string, want state) error {
+// writeBrokerConfs writes the settings of members, keeping what their owner has
+// changed.
+func writeBrokerConfs(dir string, st state, members []node, settings map[string]string) error {
+	for _, n := range members {
+		keep := map[string]string{"flushDiskType": flushDiskType(st.Flush)}
+		maps.Copy(keep, settings)
+		if err := writeConf(confFile(dir, n), brokerConf(dir, st, n), keep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claim decides whether dir may hold the wanted cluster, and returns what it
+// will hold: of a cluster that is there already its members, and as many more
+// groups as are wanted.
+func claim(dir string, want state) (state, error) {
 	have, err := load(dir)
 	if errors.Is(err, ErrNone) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return fmt.Errorf("look at the local cluster's directory: %w", err)
+			return want, fmt.Errorf("look at the local cluster's directory: %w", err)
 		}
 		if len(entries) > 0 {
-			return fmt.Errorf("%s is not empty and was not made by mqadmin local; choose another --dir", dir)
+			return want, fmt.Errorf("%s is not empty and was not made by mqadmin local; choose another --dir", dir)
 		}
-		return nil
+		return want, nil
 	}
 	if err != nil {
-		return err
+		return want, err
 	}
 	for _, n := range append([]node{have.Namesrv}, have.Brokers...) {
 		if n.Alive() {
-			return fmt.Errorf("%w: name server %s, directory %s (%s is process %d); stop it with: mqadmin local down --dir %s",
+			return want, fmt.Errorf("%w: name server %s, directory %s (%s is process %d); stop it with: mqadmin local down --dir %s",
 				ErrRunning, have.Namesrv.Addr, dir, n.ID, n.PID, dir)
 		}
 	}
 	if have.BasePort != want.BasePort || have.Nodes != want.Nodes {
-		return fmt.Errorf("%s holds the data of a cluster with --base-port %d --nodes %d, which cannot change; give the same, choose another --dir, or remove it: mqadmin local down --purge --dir %s",
+		return want, fmt.Errorf("%s holds the data of a cluster with --base-port %d --nodes %d, which cannot change; give the same, choose another --dir, or remove it: mqadmin local down --purge --dir %s",
 			dir, have.BasePort, have.Nodes, dir)
 	}
-	return nil
+	groups := len(have.groups())
+	if n := len(want.groups()); n < groups {
+		return want, fmt.Errorf("%s holds %d groups (%s), not %d: take one out with mqadmin cluster drain and mqadmin local remove-group, so that no message is lost",
+			dir, groups, strings.Join(have.groups(), ", "), n)
+	} else {
+		for ; groups < n; groups++ {
+			if _, err := have.addGroup(); err != nil {
+				return want, err
+			}
+		}
+	}
+	have.Flush, have.BinDir = want.Flush, want.BinDir
+	// Nobody has been started yet: who is gone is not missed.
+	have.Namesrv.Process = Process{}
+	for i := range have.Brokers {
+		have.Brokers[i].Process = Process{}
+	}
+	return have, nil
 }
 
 // writeConf writes a settings file that is missing. In one that exists, which
@@ -168,24 +199,44 @@ func (c *Cluster) up(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := c.await(ctx, "a leader to register", func() bool {
-		for _, b := range c.Status(ctx).Brokers {
-			if b.Role == RoleLeader && c.registered(ctx, b.Addr) {
-				return true
-			}
-		}
-		return false
-	}); err != nil {
+	if err := c.awaitLeaders(ctx, c.st.groups()); err != nil {
 		return err
 	}
-	// The rest is quick, and a caller likes to see everybody; but a member that
-	// is slow to start is no reason to fail.
-	rest, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
+	var ids []string
 	for _, n := range c.st.Brokers {
-		_ = c.Joined(rest, n.ID)
+		ids = append(ids, n.ID)
 	}
+	c.joinedSoon(ctx, ids)
 	return ctx.Err()
+}
+
+// joinedSoon waits a little for members to join. That is quick, and a caller
+// likes to see everybody; but a member that is slow to start is no reason to
+// fail.
+func (c *Cluster) joinedSoon(ctx context.Context, ids []string) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for _, id := range ids {
+		_ = c.Joined(ctx, id)
+	}
+}
+
+// awaitLeaders waits until each of the groups has a leader that the name server
+// knows.
+func (c *Cluster) awaitLeaders(ctx context.Context, groups []string) error {
+	what := "a leader to register"
+	if len(groups) > 1 {
+		what = fmt.Sprintf("%d leaders to register", len(groups))
+	}
+	return c.await(ctx, what, func() bool {
+		led := map[string]bool{}
+		for _, b := range c.Status(ctx).Brokers {
+			if b.Role == RoleLeader && c.registered(ctx, b.Name, b.Addr) {
+				led[b.Name] = true
+			}
+		}
+		return !slices.ContainsFunc(groups, func(g string) bool { return !led[g] })
+	})
 }
 
 // await waits for a condition, and gives up when a child ends or ctx does.
@@ -213,8 +264,8 @@ func (c *Cluster) await(ctx context.Context, what string, done func() bool) erro
 
 // checkPorts fails with the name of the first port that somebody else listens
 // on, which is a kinder message than the child's, and comes before any start.
-func checkPorts(st state) error {
-	for _, n := range append([]node{st.Namesrv}, st.Brokers...) {
+func checkPorts(nodes []node) error {
+	for _, n := range nodes {
 		for _, addr := range []string{n.Addr, n.RaftAddr} {
 			if addr == "" {
 				continue
