@@ -14,7 +14,7 @@ E2E         := COMETMQ_BIN=$(CURDIR)/bin go test -parallel 8
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint check fuzz e2e million interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down
+.PHONY: help build run test race lint check fuzz e2e million interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ compose-drill: ## kill the leader's container under load from outside, audit eve
 
 compose-down: ## remove containers, volumes and network, and check that nothing is left
 	go run ./internal/compose down
+
+scale-out: build ## one group added and one drained under load, with the official Go client (three minutes)
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags scaleout -count=1 -v -timeout 8m -run 'GroupsComeAndGo|DrainRefuses' ./...
 
 restart: ## how long a store with a log of 10 GB and 10,000 queues takes to open; needs 12 GB of disk
 	go test -tags restart -count=1 -timeout 30m -run TestRestart -v ./store/

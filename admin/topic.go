@@ -193,19 +193,17 @@ func (c *Client) TopicConsumers(ctx context.Context, topic string) (cluster stri
 	if err != nil {
 		return "", nil, err
 	}
-	action := "list the consumer groups of topic " + topic
 	for _, b := range data.BrokerDatas {
 		cluster = b.Cluster
 		addr, err := newRoute(topic, data).Any(b.BrokerName)
 		if err != nil {
 			return cluster, nil, err
 		}
-		resp, err := c.call(ctx, addr, action, protocol.NewRequest(protocol.CodeQueryTopicConsumeByWho).SetField("topic", topic))
-		var list protocol.GroupList
-		if err := decode(resp, err, &list, action); err != nil {
+		list, err := c.groupsOf(ctx, addr, topic)
+		if err != nil {
 			return cluster, nil, err
 		}
-		groups = append(groups, list.Groups...)
+		groups = append(groups, list...)
 	}
 	sort.Strings(groups)
 	return cluster, groups, nil

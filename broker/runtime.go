@@ -121,6 +121,7 @@ func (b *Broker) handleRuntimeInfo(context.Context, request) (*protocol.Response
 	b.addQueues(t, now, st)
 	b.addStorage(t)
 	b.addDelays(t)
+	b.addPending(t)
 	return withBody(protocol.Encode(&protocol.KVTable{Table: t}), nil)
 }
 
@@ -215,6 +216,24 @@ func (b *Broker) addStorage(t runtimeTable) {
 	t["commitLogDiskRatio"], t["consumeQueueDiskRatio"] = ratio, ratio
 	t["commitLogDiskRatio_"+root] = ratio
 	t["commitLogDirCapacity"] = capacity
+}
+
+// addPending counts what becomes a message of a topic later: a broker that has
+// some is not empty, however far consumers are. mqadmin cluster drain reads it.
+func (b *Broker) addPending(t runtimeTable) {
+	delayed, timers := int64(0), int64(0)
+	for level := int32(1); level <= int32(len(b.levels)); level++ {
+		_, end := b.store.QueueRange(message.TopicSchedule, level-1)
+		delayed += max(int64(end)-int64(b.meta.DelayProgress(level)), 0)
+	}
+	for _, slot := range b.timerSlots() {
+		// What was dealt with is counted from the slot's first message on.
+		_, end := b.store.QueueRange(message.TimerTopic(slot), 0)
+		timers += max(int64(end)-int64(b.meta.TimersDone(slot)), 0)
+	}
+	t.num("pendingDelayed", delayed)
+	t.num("pendingTimers", timers)
+	t.num("pendingTransactions", int64(b.meta.HalfCount()))
 }
 
 // addDelays shows each delay level in use: how far it was delivered and how far

@@ -12,9 +12,9 @@ import (
 	"github.com/cometmq/cometmq/internal/local"
 )
 
-func localCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "local", Short: "Run a name server and a replica group on this machine"}
-	cmd.AddCommand(localUpCommand(), localDownCommand(), localStatusCommand())
+func localCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{Use: "local", Short: "Run a name server and replica groups on this machine"}
+	cmd.AddCommand(localUpCommand(), localDownCommand(), localStatusCommand(), localAddGroupCommand(), localRemoveGroupCommand(o))
 	return cmd
 }
 
@@ -34,7 +34,8 @@ func localUpCommand() *cobra.Command {
 	dirFlag(cmd, &spec.Dir)
 	f := cmd.Flags()
 	f.IntVar(&spec.BasePort, "base-port", local.DefaultBasePort, "port of the name server; the brokers' follow from it (10911, 10921, … for 9876)")
-	f.IntVar(&spec.Nodes, "nodes", 3, "members of the replica group")
+	f.IntVar(&spec.Nodes, "nodes", 3, "members of each replica group")
+	f.IntVar(&spec.Groups, "groups", 1, "replica groups: broker-a, broker-b and so on")
 	f.StringVar(&spec.Flush, "flush", local.FlushSync, "sync: a message is on the disks of a majority before it is acknowledged; async: in their memory")
 	f.StringToStringVar(&spec.Settings, "set", nil, "a key of broker.conf for all members: --set transactionTimeOut=1000")
 	f.BoolVar(&foreground, "foreground", false, "stay, and stop the cluster on Ctrl-C")
@@ -46,6 +47,7 @@ func localUpCommand() *cobra.Command {
 			c.Close()
 			keep(cmd, "base-port", &spec.BasePort, made.BasePort)
 			keep(cmd, "nodes", &spec.Nodes, made.Nodes)
+			keep(cmd, "groups", &spec.Groups, made.Groups)
 			keep(cmd, "flush", &spec.Flush, made.Flush)
 		}
 		began := time.Now()

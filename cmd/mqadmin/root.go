@@ -33,9 +33,10 @@ func newRoot() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVarP(&o.namesrv, "namesrvAddr", "n", "", "name servers, separated by ; (else NAMESRV_ADDR, the local cluster, 127.0.0.1:9876)")
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long one command may try")
-	root.AddCommand(localCommand(), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o))
+	root.AddCommand(localCommand(o), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o))
 	root.AddCommand(topicListCommand(o), updateTopicCommand(o), deleteTopicCommand(o), topicRouteCommand(o), topicStatusCommand(o))
 	root.AddCommand(clusterListCommand(o), brokerStatusCommand(o), healthCommand(o), storeCommand())
+	root.AddCommand(clusterCommand(o))
 	return root
 }
 

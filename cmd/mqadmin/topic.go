@@ -15,7 +15,7 @@ import (
 
 func topicCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "topic", Short: "List, create and delete topics"}
-	cmd.AddCommand(topicLsCommand(o), topicCreateCommand(o), topicRmCommand(o))
+	cmd.AddCommand(topicLsCommand(o), topicCreateCommand(o), topicRmCommand(o), topicSpreadCommand(o))
 	return cmd
 }
 

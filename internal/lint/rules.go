@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"broker/stats":       {},
 	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/config", "internal/vfs", "internal/wall", "message", "remoting", "remoting/protocol"},
 	"namesrv":            {"remoting", "remoting/protocol", "internal/config", "internal/vfs"},
-	"admin":              {"remoting", "remoting/protocol", "message"},
+	"admin":              {"remoting", "remoting/protocol", "message", "internal/config"},
 
 	// Tools: processes on this machine, drills over them, load.
 	"internal/local":       {"admin", "internal/config"},
