@@ -55,6 +55,9 @@ func manifests(t *testing.T) []object {
 	t.Helper()
 	paths, err := filepath.Glob("kubernetes/*.yaml")
 	require.NoError(t, err)
+	more, err := filepath.Glob("kubernetes/*/*.yaml")
+	require.NoError(t, err)
+	paths = append(paths, more...)
 	var out []object
 	for _, path := range paths {
 		if filepath.Base(path) == "kustomization.yaml" {
@@ -105,6 +108,7 @@ func TestManifestsFitTogether(t *testing.T) {
 	require.ElementsMatch(t, []string{
 		"Service/namesrv", "PodDisruptionBudget/namesrv", "StatefulSet/namesrv",
 		"Service/broker-a", "Service/broker-a-leader", "PodDisruptionBudget/broker-a", "StatefulSet/broker-a",
+		"Service/broker-b", "Service/broker-b-leader", "PodDisruptionBudget/broker-b", "StatefulSet/broker-b",
 	}, kinds)
 }
 
@@ -112,9 +116,10 @@ func TestManifestsFitTogether(t *testing.T) {
 func TestBrokerPodsAreAccepted(t *testing.T) {
 	home(t)
 	for _, o := range manifests(t) {
-		if o.Kind != "StatefulSet" || o.Metadata.Name != "broker-a" {
+		if o.Kind != "StatefulSet" || !strings.HasPrefix(o.Metadata.Name, "broker-") {
 			continue
 		}
+		name := o.Metadata.Name
 		c := o.Spec.Template.Spec.Containers[0]
 		for _, index := range []string{"0", "1", "2"} {
 			var args []string
@@ -132,7 +137,22 @@ func TestBrokerPodsAreAccepted(t *testing.T) {
 			require.NoError(t, err)
 			require.Empty(t, warnings)
 			require.NoError(t, set.Validate())
-			require.Contains(t, set.Current().DLedgerPeers, "n"+index+"-broker-a-"+index+".broker-a:40911")
+			require.Contains(t, set.Current().DLedgerPeers, "n"+index+"-"+name+"-"+index+"."+name+":40911")
+			require.Equal(t, name, set.Current().BrokerName)
 		}
 	}
+}
+
+// TestSecondGroupIsTheFirstUnderAnotherName keeps the two files from growing apart.
+func TestSecondGroupIsTheFirstUnderAnotherName(t *testing.T) {
+	first, err := os.ReadFile("kubernetes/broker-a.yaml")
+	require.NoError(t, err)
+	const file = "kubernetes/broker-b/broker-b.yaml"
+	want := strings.ReplaceAll(string(first), "broker-a", "broker-b")
+	if *update {
+		require.NoError(t, os.WriteFile(file, []byte(want), 0o644))
+	}
+	got, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.True(t, want == string(got), "%s differs from broker-a.yaml; run: go test ./deploy -update", file)
 }
