@@ -25,6 +25,7 @@ import (
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
+	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting"
 	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
@@ -182,7 +183,7 @@ func New(opts Options) (*Broker, error) {
 	b.meta = metadata.New(metadata.Config{
 		Cluster: cfg.ClusterName, BrokerName: b.brokerName,
 		AutoCreateTopic: cfg.AutoCreateTopic, ClusterTopic: cfg.ClusterTopic, BrokerTopic: cfg.BrokerTopic,
-		TraceTopic:         cfg.TraceTopic,
+		TraceTopic:         cfg.TraceTopic && cfg.TraceTopicName == message.TopicTrace,
 		DefaultTopicQueues: int32(cfg.DefaultQueues), DelayLevels: int32(len(b.levels)), Logger: b.log,
 	})
 	b.clients = group.NewClients(group.ClientsConfig{ExpireAfter: cfg.ClientExpiry, Notify: b.notifyConsumers, Logger: b.log})
@@ -424,10 +425,14 @@ func (b *Broker) peerLost(addr string, _ *remoting.Conn) {
 func (b *Broker) keepHouse(ctx context.Context) {
 	tick := time.NewTicker(stats.Interval)
 	defer tick.Stop()
+	slow := time.NewTicker(slowInterval)
+	defer slow.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-slow.C:
+			b.disableSlow(ctx)
 		case <-tick.C:
 			b.stats.Sample()
 			b.peerRates.sample(b.peerPositions(), time.Now())

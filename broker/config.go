@@ -178,8 +178,10 @@ type Config struct {
 	RegionID string `cfg:"regionId"`
 	// TraceOn tells producers that message trace is wanted.
 	TraceOn bool `cfg:"traceOn" live:"true"`
-	// TraceTopic creates the topic of message traces.
-	TraceTopic bool `cfg:"traceTopicEnable"`
+	// TraceTopic creates the topic of message traces, which has RocketMQ's name
+	// unless TraceTopicName is another.
+	TraceTopic     bool   `cfg:"traceTopicEnable"`
+	TraceTopicName string `cfg:"msgTraceTopicName"`
 	// ClusterTopic and BrokerTopic let clients use the cluster's and the
 	// broker's name as template topics, as they may use TBW102.
 	ClusterTopic bool `cfg:"clusterTopicEnable"`
@@ -188,6 +190,12 @@ type Config struct {
 	// SlaveRead lets members read for clients from what they have, which is
 	// committed, while the group has no leader. With a leader they forward.
 	SlaveRead bool `cfg:"slaveReadEnable" live:"true"`
+
+	// DisableSlow switches consumer groups off that are connected and more than
+	// SlowBytes of the log behind in a topic: what they read comes from the disk,
+	// and slows the others. updateSubGroup switches them on again.
+	DisableSlow bool  `cfg:"disableConsumeIfConsumerReadSlowly" live:"true"`
+	SlowBytes   int64 `cfg:"consumerFallbehindThreshold" live:"true" min:"1"`
 
 	// NotifyConsumers pushes membership changes to consumers.
 	NotifyConsumers bool `cfg:"notifyConsumerIdsChangedEnable" live:"true"`
@@ -247,8 +255,10 @@ func DefaultConfig() Config {
 		Drain:                  35 * time.Second,
 		RegionID:               "DefaultRegion",
 		TraceOn:                true,
+		TraceTopicName:         message.TopicTrace,
 		ClusterTopic:           true,
 		BrokerTopic:            true,
+		SlowBytes:              16 << 30,
 		NotifyConsumers:        true,
 		RetentionConfig:        defaultRetention(),
 		TimerConfig:            defaultTimer(),
@@ -305,8 +315,8 @@ var inertKeys = map[string][]string{
 	"not built yet": {
 		"aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
 		"enableLmq",
-		"enableMultiDispatch", "msgTraceTopicName", "fetchNamesrvAddrByAddressServer", "isolateLogEnable",
-		"messageIndexSafe", "disableConsumeIfConsumerReadSlowly", "consumerFallbehindThreshold",
+		"enableMultiDispatch", "fetchNamesrvAddrByAddressServer", "isolateLogEnable",
+		"messageIndexSafe",
 		"enableScheduleAsyncDeliver", "offsetCheckInSlave", "forceRegister", "rocketmqHome", "duplicationEnable",
 		"highSpeedMode", "commercialEnable", "debugLockEnable"},
 }
@@ -337,6 +347,9 @@ func (c Config) Validate() error {
 	}
 	if err := message.ValidTopic(c.ClusterName); err != nil {
 		errs = append(errs, fmt.Errorf("brokerClusterName=%q is not allowed: it names a topic too: %w", c.ClusterName, err))
+	}
+	if err := message.ValidTopic(c.TraceTopicName); err != nil {
+		errs = append(errs, fmt.Errorf("msgTraceTopicName=%q is not allowed: %w", c.TraceTopicName, err))
 	}
 	if c.StoreRoot == "" {
 		errs = append(errs, errors.New(`storePathRootDir="" is not allowed: name a directory`))

@@ -219,7 +219,7 @@ func (b *Broker) offsetAt(topic string, queue int32, at int64) int64 {
 		_, end := b.store.QueueRange(topic, queue)
 		return int64(end)
 	}
-	return max(int64(b.store.OffsetByTime(topic, queue, at)), 0)
+	return max(int64(b.store.OffsetByTime(topic, queue, at, store.Nearest)), 0)
 }
 
 // pushReset sends RESET_CONSUMER_CLIENT_OFFSET to all members.

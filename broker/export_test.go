@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"maps"
 	"net/netip"
 	"slices"
@@ -26,3 +27,6 @@ func Codes() (forwarded, local []int32) {
 	}
 	return forwarded, local
 }
+
+// DisableSlow is what the leader does every three minutes.
+func (b *Broker) DisableSlow(ctx context.Context) { b.disableSlow(ctx) }

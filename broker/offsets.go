@@ -3,12 +3,14 @@ package broker
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
+	"github.com/cometmq/cometmq/store"
 )
 
 // offsetProposer writes the commits that group.Offsets collected to the
@@ -143,7 +145,8 @@ func (b *Broker) handleMinOffset(r request) {
 	})
 }
 
-// handleSearchOffset serves SEARCH_OFFSET_BY_TIMESTAMP.
+// handleSearchOffset serves SEARCH_OFFSET_BY_TIMESTAMP. Clients 5.x say which side
+// of the time they mean; 4.9 clients get what is nearest.
 func (b *Broker) handleSearchOffset(r request) {
 	f := r.cmd.Required()
 	at := f.Int64("timestamp")
@@ -151,8 +154,15 @@ func (b *Broker) handleSearchOffset(r request) {
 		b.fail(r, err)
 		return
 	}
+	which := store.Nearest
+	switch boundary := r.cmd.Str("boundaryType"); {
+	case strings.EqualFold(boundary, "LOWER"):
+		which = store.AtOrAfter
+	case strings.EqualFold(boundary, "UPPER"):
+		which = store.AtOrBefore
+	}
 	b.readQueue(r, func(topic string, queue int32) message.QueueOffset {
-		return b.store.OffsetByTime(topic, queue, at)
+		return b.store.OffsetByTime(topic, queue, at, which)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/dledger"
+	"github.com/cometmq/cometmq/message"
 )
 
 // roleChanged is called by the node, in order, when this member becomes the
@@ -82,6 +83,10 @@ func (b *Broker) startLeading(c dledger.RoleChange) {
 		records, n = metadata.AppendSecret(records, rand.Text()), 2
 	}
 	b.proposeAsync(metadata.AppendAnnounce(records, metadata.Member{ID: b.selfID, Addr: b.Addr().String(), Term: c.Term}), n)
+	if cfg := b.cfg(); cfg.TraceTopic && cfg.TraceTopicName != message.TopicTrace {
+		// A topic like any other; with RocketMQ's name it is a system topic.
+		b.proposeAsync(metadata.AppendPutTopic(nil, readWriteTopic(cfg.TraceTopicName, 1), metadata.IfAbsent), 1)
+	}
 	b.delay.Start(b.ctx)
 	b.timers.Start(b.ctx)
 	b.checker.Start(b.ctx)

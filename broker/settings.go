@@ -15,7 +15,6 @@ import (
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/internal/wall"
-	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -44,7 +43,7 @@ func (b *Broker) handleGetConfig(context.Context, request) (*protocol.Response, 
 		"brokerId": strconv.FormatInt(head.BrokerID, 10), "brokerRole": role, "brokerIP2": b.Addr().Addr().String(),
 		"haListenPort": strconv.Itoa(int(b.Addr().Port()) + 1), "storePathCommitLog": filepath.Join(cfg.StoreRoot, "commitlog"),
 		// The Java mqadmin's exportConfigs fails on a broker that lacks one of these.
-		"filterServerNums": "0", "msgTraceTopicName": message.TopicTrace, "useTLS": "false",
+		"filterServerNums": "0", "useTLS": "false",
 	}
 	// What is worked out from other settings is shown as it is in force.
 	inForce := map[string]string{"brokerName": b.brokerName, "brokerIP1": b.Addr().Addr().String()}

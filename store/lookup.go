@@ -23,33 +23,50 @@ func (s *Store) QueueRange(topic string, queue int32) (min, max message.QueueOff
 	return min, max
 }
 
-// OffsetByTime returns the offset whose store time (unix ms) is nearest to the
-// given one, the lower of two that are equally near and the first of several
-// that hit it exactly: RocketMQ's rule. Beyond the newest message it is the
-// last, before the oldest the first, and without messages 0.
-func (s *Store) OffsetByTime(topic string, queue int32, ms int64) message.QueueOffset {
+// Boundary says which message a search by time means.
+type Boundary int
+
+// Nearest is RocketMQ 4's search: the message whose store time is nearest to the
+// time, the earlier of two that are equally near, the first of several that hit
+// it. The other two are those of 5.x. AtOrAfter is the first message stored at
+// the time or later, and the end of the queue when all are earlier. AtOrBefore is
+// the last one stored at the time or before, and the first message when all are
+// later.
+const (
+	Nearest Boundary = iota
+	AtOrAfter
+	AtOrBefore
+)
+
+// OffsetByTime returns the offset of the message that a store time (unix ms)
+// means, and 0 for a queue that never had one.
+func (s *Store) OffsetByTime(topic string, queue int32, ms int64, which Boundary) message.QueueOffset {
 	q := s.queues.Queue(topic, queue)
 	if q == nil {
 		return 0
 	}
-	off, err := s.nearest(q, ms)
+	off, err := s.byTime(q, ms, which)
 	s.reportDamage(err)
 	return off
 }
 
-func (s *Store) nearest(q *consumequeue.Queue, ms int64) (message.QueueOffset, error) {
+func (s *Store) byTime(q *consumequeue.Queue, ms int64, which Boundary) (message.QueueOffset, error) {
 	low, next, err := q.Range(s.minOffset())
 	if err != nil || low == next {
 		return low, err
 	}
-	right, err := q.Search(low, next, func(e consumequeue.Entry) bool { return e.StoreTime >= ms })
+	right, err := q.Search(low, next, func(e consumequeue.Entry) bool {
+		return e.StoreTime > ms || e.StoreTime == ms && which != AtOrBefore
+	})
 	switch {
 	case err != nil:
 		return low, err
+	case which == AtOrAfter:
+		return right, nil
 	case right == low:
 		return low, nil
-	case right == next:
-		return next - 1, nil
+	case right == next || which == AtOrBefore:
+		return right - 1, nil
 	}
 	above, err := q.At(right)
 	if err != nil || above.StoreTime == ms {

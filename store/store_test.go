@@ -265,16 +265,23 @@ func TestDamagedMessageIsNeverDelivered(t *testing.T) {
 	require.Equal(t, 1, r.store.Get(GetRequest{Topic: "T", Offset: 4}).Count)
 }
 
-func TestOffsetByTimeIsTheNearest(t *testing.T) {
+func TestOffsetByTime(t *testing.T) {
 	r := newRig(t)
-	require.Zero(t, r.store.OffsetByTime("T", 0, 100))
+	require.Zero(t, r.store.OffsetByTime("T", 0, 100, Nearest))
 	for _, ms := range []int64{100, 200, 200, 200, 300, 400} {
 		r.send(record(t, "T", 0, "x", "", ms))
 	}
 	for ms, want := range map[int64]message.QueueOffset{
 		-1 << 62: 0, 99: 0, 100: 0, 149: 0, 150: 0, 151: 1, 200: 1, 201: 3, 249: 3, 250: 3, 251: 4, 300: 4, 400: 5, 401: 5, 1 << 62: 5,
 	} {
-		require.Equal(t, want, r.store.OffsetByTime("T", 0, ms), "at %d", ms)
+		require.Equal(t, want, r.store.OffsetByTime("T", 0, ms, Nearest), "nearest to %d", ms)
+	}
+	for ms, want := range map[int64][2]message.QueueOffset{ // at or after, at or before
+		-1 << 62: {0, 0}, 99: {0, 0}, 100: {0, 0}, 101: {1, 0}, 199: {1, 0}, 200: {1, 3}, 201: {4, 3}, 300: {4, 4}, 399: {5, 4}, 400: {5, 5},
+		401: {6, 5}, 1 << 62: {6, 5},
+	} {
+		require.Equal(t, want[0], r.store.OffsetByTime("T", 0, ms, AtOrAfter), "at %d or after", ms)
+		require.Equal(t, want[1], r.store.OffsetByTime("T", 0, ms, AtOrBefore), "at %d or before", ms)
 	}
 	ms, ok := r.store.StoreTimeAt("T", 0, 4)
 	require.True(t, ok)

@@ -8,7 +8,9 @@
 //   - tests do not sleep, or say why beside the sleep; nothing is skipped and no
 //     note to self is left behind;
 //   - no tracked file holds a path of somebody's machine or a registry host;
-//   - relative links in the documentation lead somewhere.
+//   - relative links in the documentation lead somewhere;
+//   - docs/features.md has every capability, and names only tests that exist, as
+//     does README.md.
 //
 // `make check` runs it over the module that holds the working directory. With
 // -fuzz DURATION it runs every fuzz target of the module instead, one after the

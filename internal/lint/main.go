@@ -35,6 +35,11 @@ func run(fuzz time.Duration) error {
 	if err != nil {
 		return err
 	}
+	unproved, err := checkFeatures(root)
+	if err != nil {
+		return err
+	}
+	found = append(found, unproved...)
 	found = append(found, checkImports(pkgs)...)
 	found = append(found, checkDocs(pkgs)...)
 	for _, f := range found {

@@ -141,6 +141,8 @@ func TestFailoverMatrix(t *testing.T) {
 		{"LocksKept", failoverLocks},
 		{"Broadcasting", failoverBroadcast},
 		{"Filters", failoverFilter},
+		{"RequestReply", failoverReply},
+		{"Deduplication", failoverDedup},
 	}
 	checks := make([]func(t *testing.T), len(scenarios))
 	for i, s := range scenarios {
