@@ -31,26 +31,15 @@ func fingerprint(configuration []byte) uint32 {
 	return max(crc32.Checksum(configuration, castagnoli), 1)
 }
 
-// bootstrap begins the group's log on a member that has none and returns the
-// fingerprint of the first configuration.
+// bootstrap begins the log of a group of one and returns the fingerprint of the
+// first configuration. A group of several is founded by its members together, see
+// blank.go.
 //
 // It does what raft.BootstrapCluster does, with one difference: it can be
 // repeated. A process that dies between the term and the entry would otherwise
 // come back with a term, no peers and no way to get any.
-func bootstrap(peers []Peer, logs raft.LogStore, stable *stableStore, snaps *snapshotStore) (uint32, error) {
-	last, err := logs.LastIndex()
-	if err != nil {
-		return 0, err
-	}
-	term, err := stable.number(keyTerm)
-	if err != nil {
-		return 0, err
-	}
-	if last > 0 || snaps.latest() != nil || term > 1 {
-		return knownGenesis(logs, stable, last, term)
-	}
-	conf := genesisOf(peers)
-	data := raft.EncodeConfiguration(conf)
+func bootstrap(peers []Peer, logs raft.LogStore, stable *stableStore) (uint32, error) {
+	data := raft.EncodeConfiguration(genesisOf(peers))
 	mark := fingerprint(data)
 	if err := stable.SetUint64([]byte(keyGenesis), uint64(mark)); err != nil {
 		return 0, err

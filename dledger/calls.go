@@ -45,7 +45,10 @@ type call struct {
 }
 
 // The calls.
-const opState = "state" // answered with a memberState
+const (
+	opState  = "state"  // answered with a memberState
+	opRejoin = "rejoin" // of a blank member, with a wish, answered with an admitted
+)
 
 // memberState is what a member says of itself.
 type memberState struct {
@@ -55,6 +58,18 @@ type memberState struct {
 	Leader    string `json:"leader"`
 	LastIndex uint64 `json:"lastIndex"`
 	LastTerm  uint64 `json:"lastTerm"`
+
+	// Addr is where it says that others reach it.
+	Addr string `json:"addr"`
+	// Blank is its incarnation while it is blank, else 0; Proposal the fingerprint
+	// of the group that it would found then, Founders those it founded one with.
+	Blank    uint64   `json:"blank,omitempty"`
+	Proposal uint32   `json:"proposal,omitempty"`
+	Founders founders `json:"founders,omitempty"`
+	// Members are those of the last committed configuration, which is at index
+	// Configuration.
+	Members       []string `json:"members,omitempty"`
+	Configuration uint64   `json:"configuration,omitempty"`
 }
 
 // refusal is a call that was understood and not done.
@@ -115,6 +130,17 @@ func (s *streams) call(addr raft.ServerAddress, timeout time.Duration, c call, a
 		return err
 	}
 	defer conn.Close()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	answered := make(chan struct{})
+	defer close(answered)
+	watching.Go(func() {
+		select {
+		case <-s.hurry: // nobody waits for an answer any more
+			conn.Close()
+		case <-answered:
+		}
+	})
 	if err := conn.SetDeadline(end); err != nil {
 		return err
 	}
@@ -143,6 +169,12 @@ func (n *Node) answer(conn net.Conn, _ string) error {
 			return n.takeLog(conn, c.Body) // a conversation of its own
 		case opState:
 			err = n.answerTo(conn, n.state(), nil)
+		case opRejoin:
+			if err = conn.SetDeadline(time.Now().Add(stepTimeout + callTimeout)); err != nil {
+				return err
+			}
+			answer, refused := n.admit(c.Body)
+			err = n.answerTo(conn, answer, refused)
 		default:
 			err = n.answerTo(conn, nil, refusal(fmt.Sprintf("member %q of this version does not know the call %q", n.cfg.SelfID, c.Op)))
 		}
@@ -167,7 +199,15 @@ func (n *Node) answerTo(conn net.Conn, answer any, err error) error {
 
 // state is what this member says of itself.
 func (n *Node) state() memberState {
-	s := memberState{ID: n.cfg.SelfID, LastIndex: n.cfg.Store.Log().LastIndex()}
+	s := memberState{ID: n.cfg.SelfID, Addr: n.cfg.self().Addr, LastIndex: n.cfg.Store.Log().LastIndex(), Founders: n.knownFounders()}
+	if b := n.blank.Load(); b != nil {
+		s.Blank, s.Proposal = b.Incarnation, fingerprint(raft.EncodeConfiguration(genesisOf(n.cfg.Peers)))
+	}
+	known := n.fsm.configuration()
+	s.Configuration = known.index
+	for _, m := range known.conf.Servers {
+		s.Members = append(s.Members, string(m.ID))
+	}
 	if e, _, err := n.cfg.Store.Log().Read(s.LastIndex); err == nil {
 		s.LastTerm = e.Term
 	}

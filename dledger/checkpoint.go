@@ -81,10 +81,10 @@ func (n *Node) lookForStalls(stalls map[raft.ServerID]stall) {
 		return
 	}
 	last := n.raft.LastIndex()
-	for _, p := range n.cfg.Peers {
-		id := raft.ServerID(p.ID)
+	for _, p := range n.servers() {
+		id := p.ID
 		c := n.transport.contact(id)
-		if p.ID == n.cfg.SelfID || c.at.IsZero() || time.Since(c.at) > n.cfg.HeartbeatTimeout || c.lastIndex >= last {
+		if string(id) == n.cfg.SelfID || c.at.IsZero() || time.Since(c.at) > n.cfg.HeartbeatTimeout || c.lastIndex >= last {
 			delete(stalls, id)
 			continue
 		}
@@ -95,7 +95,7 @@ func (n *Node) lookForStalls(stalls map[raft.ServerID]stall) {
 		}
 		if !s.warned && time.Since(s.since) > stallAfter {
 			n.logger.Warn("a member answers but its log stands still: look at its log file and its disk",
-				"peer", p.ID, "its-last-index", c.lastIndex, "our-last-index", last, "for", time.Since(s.since).Round(time.Second))
+				"peer", id, "its-last-index", c.lastIndex, "our-last-index", last, "for", time.Since(s.since).Round(time.Second))
 			s.warned = true
 			stalls[id] = s
 		}

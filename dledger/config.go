@@ -14,7 +14,7 @@ import (
 	"github.com/cometmq/cometmq/store"
 )
 
-// Peer is one voter of the group: RocketMQ's "n0-host:port" split at the dash.
+// Peer is one member of the group: RocketMQ's "n0-host:port" split at the dash.
 type Peer struct {
 	// ID is the member's name, unique in the group, for example "n0".
 	ID string
@@ -38,8 +38,13 @@ type Config struct {
 
 	// Peers lists all voters, this one included. It is read when the group
 	// starts for the first time; later the configuration in the log counts, and
-	// a difference between the two is reported and not acted on.
+	// a difference between the two is reported and not acted on. A member with an
+	// empty disk asks those in it for the group.
 	Peers []Peer
+
+	// Join says that the group exists: with an empty disk, this member waits to be
+	// added to it and never founds one together with others of its list.
+	Join bool
 
 	// Bind is the host:port to listen on. Empty means 0.0.0.0 and the port of
 	// this member's Addr, because the advertised address may belong to a

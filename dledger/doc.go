@@ -34,6 +34,9 @@
 // and the end is cut only where a new leader disagrees about entries that were
 // never committed.
 //
+// A member whose disk was empty neither votes nor stands before the group has
+// readmitted it (blank.go).
+//
 // A disk that fails or hangs ends the process (Config.Exit). A full disk does
 // not.
 //
@@ -45,6 +48,8 @@
 //	reporter            role.go; calls OnRole callbacks
 //	checkpointer        checkpoint.go; ends with Node.stop
 //	watchPeers          early.go; ends with Node.stop
+//	watchMembers        standing.go; ends with Node.stop
+//	steps               members.go; one change of the members at a time
 //	watchdog            watchdog.go; ends last
 //	listen, receive, relay  transport.go; end in streams.Close
 //	Raft's own          main, FSM, snapshots, two per follower, one per connection

@@ -125,7 +125,7 @@ func standings(self memberState, others []memberState, term uint64) (place int, 
 // leader's address. It returns false for a member that does not vote.
 func (n *Node) electorate(dead raft.ServerID) (addr raft.ServerAddress, others []raft.Server, ok bool) {
 	conf := n.raft.GetConfiguration()
-	if n.cfg.ElectionStagger < 0 || conf.Error() != nil {
+	if n.cfg.ElectionStagger < 0 || conf.Error() != nil || n.isBlank() {
 		return "", nil, false
 	}
 	for _, s := range conf.Configuration().Servers {

@@ -31,8 +31,24 @@ type fsm struct {
 	// this member only.
 	failed error
 
-	// configIndex is the index of the last configuration seen here, for tests.
-	configIndex atomic.Uint64
+	// config is the last committed configuration.
+	config atomic.Pointer[configuration]
+	// onConfig is told of each one, and of the one before.
+	onConfig func(index uint64, conf, before raft.Configuration)
+}
+
+// configuration is the group's members from an entry of the log on.
+type configuration struct {
+	index uint64
+	conf  raft.Configuration
+}
+
+// configuration returns the last committed one; the zero value before the first.
+func (f *fsm) configuration() configuration {
+	if c := f.config.Load(); c != nil {
+		return *c
+	}
+	return configuration{}
 }
 
 // Apply applies one entry and returns its []store.Result, or an error when this
@@ -71,7 +87,15 @@ func stampOf(extensions []byte) int64 {
 // is kept with the checkpoint, not here; without this method Raft would not
 // count configuration entries as applied and would refuse every checkpoint
 // between a membership change and the next message.
-func (f *fsm) StoreConfiguration(index uint64, _ raft.Configuration) { f.configIndex.Store(index) }
+func (f *fsm) StoreConfiguration(index uint64, conf raft.Configuration) {
+	before := f.configuration()
+	if index <= before.index {
+		return // of the checkpoint, which was newer
+	}
+	// In this order: who says that it knows a configuration has acted on it.
+	f.onConfig(index, conf, before.conf)
+	f.config.Store(&configuration{index, conf})
+}
 
 // Snapshot captures a checkpoint: metadata, applied index and queue positions.
 // The messages stay where they are.

@@ -51,6 +51,8 @@ type member struct {
 	addr  string // the others dial it
 	bind  string // and it listens there
 	dir   string // real folder: stable.db, and the store when on disk
+	peers []Peer // its own list, if not the group's
+	join  bool
 	fs    vfs.FS
 	kv    *store.MemKV
 
@@ -203,6 +205,10 @@ func (m *member) tryStart(l net.Listener) error {
 	if o.config != nil {
 		o.config(m.id, &cfg)
 	}
+	if m.peers != nil {
+		cfg.Peers = m.peers
+	}
+	cfg.Join = m.join
 	n, err := New(cfg)
 	require.NoError(t, err)
 	n.OnRole(func(c RoleChange) {

@@ -98,7 +98,7 @@ func testStreams(t *testing.T, h hello) (*streams, *logSink) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	out := &logSink{}
-	s := newStreams(l, l.Addr().String(), h, nil, hclog.New(&hclog.LoggerOptions{Output: out, Level: hclog.Info}))
+	s := newStreams(l, l.Addr().String(), h, nil, nil, hclog.New(&hclog.LoggerOptions{Output: out, Level: hclog.Info}))
 	t.Cleanup(func() { s.Close() })
 	return s, out
 }

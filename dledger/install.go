@@ -156,7 +156,7 @@ func (n *Node) sendLog(id raft.ServerID, to raft.ServerAddress, leaderTerm uint6
 	}
 	defer conn.Close()
 	o := offer{
-		Leader: n.cfg.SelfID, LeaderTerm: leaderTerm, Genesis: n.streams.hello.genesis, SegmentSize: n.cfg.Store.SegmentSize(),
+		Leader: n.cfg.SelfID, LeaderTerm: leaderTerm, Genesis: n.streams.hello().genesis, SegmentSize: n.cfg.Store.SegmentSize(),
 		FirstIndex: x.FirstIndex, Base: x.Base, Index: x.Index, Term: x.Term, End: x.End,
 	}
 	body, err := json.Marshal(o)

@@ -49,6 +49,7 @@ type Node struct {
 	running   atomic.Pointer[raft.Raft] // raft again, for calls of others, which may come while Start runs
 	logs      raft.LogStore
 	logStore  *logStore
+	fsm       *fsm
 	installs  installs
 	stable    *stableStore
 	snaps     *snapshotStore
@@ -63,7 +64,7 @@ type Node struct {
 	stop       chan struct{}  // closed when the node begins to end
 	unwatch    chan struct{}  // closed when the watchdog may end
 	operations operations     // barriers and transfers: Raft must answer them before it ends
-	background sync.WaitGroup // watchRole, checkpointer, watchPeers
+	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers
 	watchdog   sync.WaitGroup
 
 	started     atomic.Bool
@@ -75,9 +76,19 @@ type Node struct {
 	elections   atomic.Uint64
 	early       atomic.Uint64
 	checkpoints atomic.Uint64
-	transfers   atomic.Int32 // running
-	transfer    sync.Mutex   // held by the running transfer
-	refusing    refusing     // see transferRefused
+	blank       atomic.Pointer[blankness] // nil unless this member is blank
+	admitted    atomic.Pointer[admitted]  // what the leader told it last
+	blankMu     sync.Mutex                // held while blank and founders change
+	founders    founders
+
+	changing sync.Mutex // held by the running change of the members
+	members  memberNews
+	onMember func() // see OnMember
+	speeds   speeds
+
+	transfers atomic.Int32 // running
+	transfer  sync.Mutex   // held by the running transfer
+	refusing  refusing     // see transferRefused
 
 	// Seams of the tests.
 	wrapLogs    func(raft.LogStore) raft.LogStore
@@ -102,6 +113,7 @@ func New(cfg Config) (*Node, error) {
 		installs:    installs{sending: map[string]*installing{}},
 		rpcInFlight: 1,
 		earlyPause:  earlyPause * cfg.HeartbeatTimeout,
+		members:     memberNews{wake: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -156,19 +168,24 @@ func (n *Node) start() error {
 	if n.wrapLogs != nil {
 		n.logs = n.wrapLogs(n.logs)
 	}
-	genesis, err := bootstrap(cfg.Peers, n.logs, n.stable, n.snaps)
+	genesis, err := n.begin()
 	if err != nil {
 		return err
 	}
-	if err := n.listen(genesis); err != nil {
+	book, err := openAddresses(cfg.Peers, n.stable)
+	if err != nil {
 		return err
 	}
 	n.clock = newClock(cfg.Store.AppliedTime())
-	state := &fsm{store: cfg.Store, clock: n.clock, fatal: n.fail, logger: n.logger}
-	if n.raft, err = n.newRaft(state); err != nil {
+	n.fsm = &fsm{store: cfg.Store, clock: n.clock, fatal: n.fail, logger: n.logger, onConfig: n.sawConfiguration}
+	if meta := n.snaps.latest(); meta != nil {
+		n.fsm.config.Store(&configuration{meta.ConfigurationIndex, meta.Configuration})
+		book.logs(meta.Configuration)
+	}
+	if err := n.listen(genesis, book); err != nil {
 		return err
 	}
-	if err := n.checkMembers(); err != nil {
+	if n.raft, err = n.newRaft(n.fsm); err != nil {
 		return err
 	}
 	n.reporter = newReporter(n.callbacks)
@@ -176,11 +193,12 @@ func (n *Node) start() error {
 	n.background.Go(n.watchRole)
 	n.background.Go(n.checkpointer)
 	n.background.Go(n.watchPeers)
+	n.background.Go(n.watchMembers)
 	return nil
 }
 
 // listen opens the port and Raft's transport on it.
-func (n *Node) listen(genesis uint32) error {
+func (n *Node) listen(genesis uint32, book *addresses) error {
 	self := n.cfg.self()
 	l := n.cfg.Listen
 	if l == nil {
@@ -198,9 +216,9 @@ func (n *Node) listen(genesis uint32) error {
 		}
 	}
 	h := hello{cluster: n.cfg.Cluster, group: n.cfg.Group, id: self.ID, genesis: genesis}
-	n.streams = newStreams(l, self.Addr, h, n.answer, n.logger)
+	n.streams = newStreams(l, self.Addr, h, n.answer, n.stop, n.logger)
 	n.silence.Store(n.streams)
-	n.transport = newTransport(n.streams, n.cfg.Peers, n.rpcInFlight, n.sendLog, n.logger.Named("net"))
+	n.transport = newTransport(n.streams, book, n.rpcInFlight, n.isBlank, n.sendLog, n.logger.Named("net"))
 	return nil
 }
 
@@ -245,27 +263,6 @@ func (n *Node) newRaft(state raft.FSM) (r *raft.Raft, err error) {
 		return ok
 	}))
 	return r, nil
-}
-
-// checkMembers compares the configuration in the log with the configured one.
-func (n *Node) checkMembers() error {
-	future := n.raft.GetConfiguration()
-	if err := future.Error(); err != nil {
-		return fmt.Errorf("dledger: read the group's members: %w", err)
-	}
-	conf := future.Configuration()
-	diff := compareConfiguration(conf, n.cfg.Peers)
-	if diff == "" {
-		return nil
-	}
-	self := raft.ServerID(n.cfg.SelfID)
-	if !slices.ContainsFunc(conf.Servers, func(s raft.Server) bool { return s.ID == self }) {
-		n.logger.Error("this member is not in the group's log: it can neither vote nor lead until it is added", "difference", diff)
-		return nil
-	}
-	n.logger.Warn("the group's members differ from the configuration: "+
-		"the log decides who is a member, the configuration at which address", "difference", diff)
-	return nil
 }
 
 // Propose hands records to the group. It never blocks; every outcome, refusal
@@ -350,7 +347,7 @@ func (n *Node) halt() {
 
 // handOver tries to make another member leader before Close.
 func (n *Node) handOver() {
-	if !n.ready.Load() || len(n.cfg.Peers) < 2 || n.cfg.CloseTransferTimeout < 0 {
+	if !n.ready.Load() || n.cfg.CloseTransferTimeout < 0 || len(n.successors()) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.CloseTransferTimeout)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -26,15 +27,18 @@ const (
 )
 
 // stableStore is Raft's term and vote in a small bbolt file of its own. It is
-// written at elections only, and each write is synced before Raft answers.
+// written at elections only, and each write is synced before Raft answers. What
+// else a member must not forget about itself lies there too: see blank.go and
+// addresses.go.
 //
 // raft panics when it cannot save its term: a member that forgets a term can
 // vote twice. The node's fatal path runs first and gives the reason.
 type stableStore struct {
-	db    *raftboltdb.BoltStore
-	watch *watch
-	fatal func(error)
-	path  string
+	db      *raftboltdb.BoltStore
+	writing sync.Mutex // one write at a time, because of watch
+	watch   *watch
+	fatal   func(error)
+	path    string
 }
 
 func openStable(dir string, w *watch, fatal func(error)) (*stableStore, error) {
@@ -72,6 +76,8 @@ func (s *stableStore) SetUint64(key []byte, value uint64) error {
 }
 
 func (s *stableStore) write(key string, set func() error) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.watch.begin(func() string { return fmt.Sprintf("saving %s to %s", key, s.path) })
 	err := set()
 	s.watch.end()

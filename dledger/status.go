@@ -82,6 +82,11 @@ type Status struct {
 
 	Peers []PeerStatus
 
+	// Standing is what this member is to the group, Members the index of the
+	// entry that the list of members is from.
+	Standing Standing
+	Members  uint64
+
 	// Sending are the members that this leader brings up from its log, Taking is
 	// what this member receives in that way.
 	Sending []InstallStatus
@@ -113,7 +118,10 @@ func (n *Node) LeaderID() string {
 	if !n.started.Load() {
 		return ""
 	}
-	return n.leaderID()
+	if id := n.leaderID(); id != "" {
+		return id
+	}
+	return n.outsideLeader() // so that a removed member still sends requests on
 }
 
 // Status describes the node. It costs a few atomic reads and two short locks,
@@ -132,6 +140,7 @@ func (n *Node) Status() Status {
 		Counters:     n.collector.snapshot(),
 	}
 	s.Role = roleOf(n.raft.State())
+	s.Standing, s.Members = n.Standing(), n.fsm.configuration().index
 	s.Sending, s.Taking = n.installs.list()
 	s.Counters.Elections = n.elections.Load()
 	s.Counters.Early = n.early.Load()

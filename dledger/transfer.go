@@ -19,6 +19,12 @@ const transferStuckAfter = 2 * time.Second
 // or go on when no member could take over. Without an error nobody sees an
 // unknown outcome because of it.
 func (n *Node) TransferLeadership(ctx context.Context) error {
+	return n.TransferLeadershipTo(ctx, "")
+}
+
+// TransferLeadershipTo makes the named member leader, which must be a voter that
+// has everything; "" is any.
+func (n *Node) TransferLeadershipTo(ctx context.Context, id string) error {
 	if !n.started.Load() || n.failed.Load() || n.closed.Load() {
 		return ErrClosed
 	}
@@ -26,7 +32,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 		return ErrNotLeader
 	}
 	result := make(chan error, 1)
-	if !n.operations.start(func() { result <- n.transferTo(ctx) }) {
+	if !n.operations.start(func() { result <- n.transferTo(ctx, id) }) {
 		return ErrClosed
 	}
 	select {
@@ -39,9 +45,12 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 
 // transferTo tries the members, most promising first. Entries in flight end
 // before it begins: those would lose their leader and end unknown.
-func (n *Node) transferTo(ctx context.Context) error {
+func (n *Node) transferTo(ctx context.Context, to string) error {
 	n.transfer.Lock()
 	defer n.transfer.Unlock()
+	if err := n.canTake(ctx, to); err != nil {
+		return err
+	}
 	if err := n.collector.pause(ctx); err != nil {
 		return err
 	}
@@ -50,6 +59,9 @@ func (n *Node) transferTo(ctx context.Context) error {
 	defer n.transfers.Add(-1)
 
 	candidates := n.successors()
+	if to != "" {
+		candidates = slices.DeleteFunc(candidates, func(s raft.Server) bool { return string(s.ID) != to })
+	}
 	if len(candidates) == 0 {
 		return errors.New("dledger: transfer leadership: no other voter has answered lately")
 	}
@@ -79,6 +91,27 @@ func (n *Node) transferTo(ctx context.Context) error {
 		errs = append(errs, fmt.Errorf("to member %q: %w", s.ID, err))
 	}
 	return fmt.Errorf("dledger: transfer leadership: %w", errors.Join(errs...))
+}
+
+// canTake says why a member cannot be made leader. Raft would try, refuse every
+// proposal meanwhile, and give up.
+func (n *Node) canTake(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	s := serverOf(raft.Configuration{Servers: n.servers()}, id)
+	switch {
+	case s == nil:
+		return refuseStep("%s is not a member", id)
+	case s.Suffrage != raft.Voter:
+		return refuseStep("%s does not vote: promote it first", id)
+	case id == n.cfg.SelfID:
+		return refuseStep("%s leads already", id)
+	}
+	if err := n.reached(ctx, []raft.Server{*s}, n.raft.CommitIndex()); err != nil {
+		return refuseStep("%v, so it cannot lead", err)
+	}
+	return nil
 }
 
 // successors lists the voters that answered lately, longest log first. Raft's

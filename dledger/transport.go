@@ -33,13 +33,15 @@ const (
 type streams struct {
 	listener  net.Listener
 	advertise advertised
-	hello     hello
+	names     hello         // what never changes of our greeting
+	genesis   atomic.Uint32 // and what may become known later
 	logger    hclog.Logger
 
 	greeted   chan net.Conn
 	answer    func(c net.Conn, from string) error // serves a connection for calls
 	gone      chan string                         // members whose connection to us ended; some are left out when nobody looks
 	stop      chan struct{}
+	hurry     <-chan struct{} // when closed, calls of our own end
 	running   sync.WaitGroup
 	strangers atomic.Uint64
 
@@ -113,21 +115,33 @@ func (c *conn) Close() error {
 	return err
 }
 
-func newStreams(l net.Listener, advertise string, h hello, answer func(net.Conn, string) error, logger hclog.Logger) *streams {
+func newStreams(l net.Listener, advertise string, h hello, answer func(net.Conn, string) error, hurry <-chan struct{}, logger hclog.Logger) *streams {
 	s := &streams{
 		listener:  l,
 		advertise: advertised(advertise),
-		hello:     h,
+		names:     h,
 		logger:    logger,
 		greeted:   make(chan net.Conn),
 		answer:    answer,
 		gone:      make(chan string, connectionsKept),
 		stop:      make(chan struct{}),
+		hurry:     hurry,
 		conns:     map[*conn]struct{}{},
 	}
+	s.genesis.Store(h.genesis)
 	s.running.Go(s.listen)
 	return s
 }
+
+// hello is our greeting as of now.
+func (s *streams) hello() hello {
+	h := s.names
+	h.genesis = s.genesis.Load()
+	return h
+}
+
+// setGenesis says how the group began, when that becomes known.
+func (s *streams) setGenesis(mark uint32) { s.genesis.Store(mark) }
 
 // Addr is the advertised address; Raft takes it for its own.
 func (s *streams) Addr() net.Addr { return s.advertise }
@@ -158,7 +172,7 @@ func (s *streams) dial(to raft.ServerAddress, timeout time.Duration, magic uint3
 	if err != nil {
 		return nil, err
 	}
-	h := s.hello
+	h := s.hello()
 	h.calls = magic == callMagic
 	if err := h.greet(c, timeout); err != nil {
 		c.Close()
@@ -241,7 +255,7 @@ func (s *streams) receive(raw net.Conn) {
 	c, err := s.adopt(raw, true)
 	var other hello
 	if err == nil {
-		if other, err = s.hello.welcome(c); err != nil {
+		if other, err = s.hello().welcome(c); err != nil {
 			c.Close()
 			s.refuse(raw, err)
 		} else {
@@ -311,7 +325,8 @@ func (s *streams) refuse(raw net.Conn, reason error) {
 type transport struct {
 	*raft.NetworkTransport
 	streams *streams
-	book    addresses
+	book    *addresses
+	blank   func() bool // this member must neither vote nor stand, see blank.go
 	sendLog func(id raft.ServerID, to raft.ServerAddress, term uint64) error
 	rpcs    chan raft.RPC // to Raft
 
@@ -344,8 +359,13 @@ func (t *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, req *ra
 	return t.again(id, func() error { return t.NetworkTransport.RequestVote(id, to, req, resp) })
 }
 
-// RequestPreVote asks whether a vote would be given.
+// RequestPreVote asks whether a vote would be given. A blank member does not ask:
+// it would stand.
 func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	if t.blank() {
+		resp.RPCHeader, resp.Term, resp.Granted = req.RPCHeader, req.Term, false
+		return nil
+	}
 	return t.again(id, func() error { return t.NetworkTransport.RequestPreVote(id, to, req, resp) })
 }
 
@@ -363,7 +383,9 @@ func (t *transport) again(id raft.ServerID, ask func() error) error {
 	}
 	if err == nil {
 		t.mu.Lock()
-		t.peers[id] = contact{at: time.Now(), lastIndex: t.peers[id].lastIndex}
+		c := t.peers[id]
+		c.at = time.Now()
+		t.peers[id] = c
 		t.mu.Unlock()
 	}
 	return err
@@ -373,6 +395,9 @@ func (t *transport) again(id raft.ServerID, ask func() error) error {
 type contact struct {
 	at        time.Time
 	lastIndex uint64
+	// matched is up to where its log is the same as ours, as it said to this
+	// member as the leader of term.
+	matched, term uint64
 }
 
 // AppendEntries passes heartbeats and entries on and notes the answer.
@@ -380,7 +405,14 @@ func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *
 	err := t.NetworkTransport.AppendEntries(id, to, req, resp)
 	if err == nil {
 		t.mu.Lock()
-		t.peers[id] = contact{at: time.Now(), lastIndex: resp.LastLog}
+		c := t.peers[id]
+		c.at, c.lastIndex = time.Now(), resp.LastLog
+		if n := len(req.Entries); resp.Success && n > 0 {
+			c.matched, c.term = req.Entries[n-1].Index, req.Term
+		} else if resp.Success && req.PrevLogEntry > 0 { // heartbeats have none
+			c.matched, c.term = req.PrevLogEntry, req.Term
+		}
+		t.peers[id] = c
 		t.mu.Unlock()
 	}
 	return err
@@ -396,6 +428,9 @@ func (t *transport) relay() {
 		case <-t.streams.stop:
 			return
 		case rpc := <-t.NetworkTransport.Consumer():
+			if t.blank() && t.declined(rpc) {
+				continue
+			}
 			switch req := rpc.Command.(type) {
 			case *raft.AppendEntriesRequest:
 				t.mu.Lock()
@@ -412,6 +447,24 @@ func (t *transport) relay() {
 			}
 		}
 	}
+}
+
+// errBlank refuses to take part in elections.
+var errBlank = errors.New("this member's disk was empty: it does not vote before it has everything that the group has")
+
+// declined answers what a blank member must not leave to Raft.
+func (t *transport) declined(rpc raft.RPC) bool {
+	switch req := rpc.Command.(type) {
+	case *raft.RequestVoteRequest:
+		rpc.Respond(&raft.RequestVoteResponse{RPCHeader: req.RPCHeader, Term: req.Term}, nil)
+	case *raft.RequestPreVoteRequest:
+		rpc.Respond(&raft.RequestPreVoteResponse{RPCHeader: req.RPCHeader, Term: req.Term}, nil)
+	case *raft.TimeoutNowRequest:
+		rpc.Respond(&raft.TimeoutNowResponse{RPCHeader: req.RPCHeader}, errBlank)
+	default:
+		return false
+	}
+	return true
 }
 
 // watchVote passes Raft's answer to a request for its vote on to the asker.
@@ -478,33 +531,22 @@ func (t *transport) address(id raft.ServerID, otherwise raft.ServerAddress) raft
 	return otherwise
 }
 
+// forget drops what a member answered, when it is one no more.
+func (t *transport) forget(id raft.ServerID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.peers, id)
+}
+
 func (t *transport) contact(id raft.ServerID) contact {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.peers[id]
 }
 
-// addresses is raft.ServerAddressProvider: what Peers says about a member wins
-// over what the log says, so that a member may change its address across a
-// restart without a membership change.
-type addresses map[raft.ServerID]raft.ServerAddress
-
-// errNotListed makes raft fall back to the address in its configuration.
-var errNotListed = errors.New("the member is not in Peers")
-
-// ServerAddr returns the address of a member in Peers.
-func (a addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
-	if addr, ok := a[id]; ok {
-		return addr, nil
-	}
-	return "", errNotListed
-}
-
-func newTransport(s *streams, peers []Peer, inFlight int, sendLog func(raft.ServerID, raft.ServerAddress, uint64) error, logger hclog.Logger) *transport {
-	book := addresses{}
-	for _, p := range peers {
-		book[raft.ServerID(p.ID)] = raft.ServerAddress(p.Addr)
-	}
+func newTransport(s *streams, book *addresses, inFlight int, blank func() bool,
+	sendLog func(raft.ServerID, raft.ServerAddress, uint64) error, logger hclog.Logger,
+) *transport {
 	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			ServerAddressProvider: book,
@@ -515,6 +557,7 @@ func newTransport(s *streams, peers []Peer, inFlight int, sendLog func(raft.Serv
 			Timeout:               rpcTimeout,
 		}),
 		streams: s,
+		blank:   blank,
 		sendLog: sendLog,
 		book:    book,
 		rpcs:    make(chan raft.RPC),
