@@ -323,7 +323,7 @@ func (b *Broker) openStore(cfg *Config) error {
 		return fmt.Errorf("make the directory of the raft state: %w", err)
 	}
 	b.node, err = dledger.New(dledger.Config{
-		Cluster: cfg.ClusterName, Group: cfg.group(), SelfID: b.selfID, Peers: b.peers,
+		Cluster: cfg.ClusterName, Group: cfg.group(), SelfID: b.selfID, Peers: b.peers, Join: cfg.DLedger && cfg.RaftJoin,
 		Bind: cfg.raftBind(), Listen: b.opts.RaftListener, Dir: raftDir, Store: b.store,
 		HeartbeatTimeout: cfg.RaftHeartbeatTimeout, ElectionTimeout: cfg.RaftElectionTimeout, LeaderLeaseTimeout: cfg.RaftLeaderLeaseTimeout,
 		Sync: sync, EntriesInFlight: cfg.RaftEntriesInFlight, ProposalSizeMax: proposalMax(cfg.SegmentSize),
@@ -392,6 +392,7 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 	b.forward = newForwarder(b, b.peerClient, b.pullClient)
 	b.readers = newWorkers(4 + 4*runtime.GOMAXPROCS(0))
 	b.node.OnRole(b.roleChanged)
+	b.node.OnMember(b.membersChanged)
 	return nil
 }
 

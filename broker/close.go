@@ -44,7 +44,7 @@ func (b *Broker) close() error {
 		return b.teardown()
 	}
 	b.log.Info("stopping")
-	if len(b.peers) > 1 {
+	if len(b.node.Status().Peers) > 1 {
 		b.withdraw()
 	}
 	b.leaving.Store(true)

@@ -88,6 +88,10 @@ type Config struct {
 	DLedgerGroup  string `cfg:"dLegerGroup" important:"true"`
 	DLedgerPeers  string `cfg:"dLegerPeers" important:"true"`
 	DLedgerSelfID string `cfg:"dLegerSelfId" important:"true"`
+	// RaftJoin says that the group exists: with an empty store this member waits
+	// until it is added (mqadmin group add) and never founds a group together with
+	// others of dLegerPeers. With data in the store it has no effect.
+	RaftJoin bool `cfg:"raftJoin"`
 
 	// The Raft timers. An election costs clients about 1.5 to 3 times
 	// raftHeartbeatTimeout; smaller values elect needlessly on a busy machine.

@@ -49,6 +49,8 @@ func (b *Broker) answerOf(err error) (int32, string) {
 	case errors.Is(err, dledger.ErrUnknown):
 		return protocol.StatusSystemError, "outcome unknown: this broker lost the leadership before a majority answered; " +
 			"the request may or may not have been carried out. " + b.whoLeads()
+	case errors.Is(err, dledger.ErrStep):
+		return protocol.StatusSystemError, err.Error()
 	case errors.Is(err, dledger.ErrNotLeader):
 		return protocol.StatusServiceNotAvailable, "service not available now. " + b.whoLeads()
 	case errors.Is(err, dledger.ErrClosed):
@@ -73,6 +75,9 @@ func (b *Broker) whoLeads() string {
 	case st.LeaderID == "":
 		if text := noQuorum(&st, b.selfID, time.Now(), b.cfg().silence(), b.forward.unledFrom()); text != "" {
 			return text + ". " + self
+		}
+		if note := standingNote(st.Standing); note != "" {
+			return self + "; " + note
 		}
 		return self + "; the group has no leader at the moment"
 	case ok:

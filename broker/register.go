@@ -163,6 +163,13 @@ func (g *registrar) tellAll(ctx context.Context, nameServers []string) {
 	if g.b.leaving.Load() && !g.b.leading.Load() {
 		return // they were told that we leave
 	}
+	if !g.b.belongs() {
+		if g.anyReached() {
+			g.b.log.Info("leaving the name servers: this member is not one of its group at the moment", "standing", g.b.node.Standing())
+			g.forgetUs(ctx)
+		}
+		return
+	}
 	head, body := g.registration()
 	ctx, cancel := context.WithTimeout(ctx, g.b.cfg().RegisterTimeout)
 	defer cancel()
@@ -281,6 +288,16 @@ func (g *registrar) anyReached() bool {
 func (g *registrar) unregister(ctx context.Context) {
 	g.telling.Lock()
 	defer g.telling.Unlock()
+	g.forgetUs(ctx)
+}
+
+// forgetUs is unregister for who holds telling.
+func (g *registrar) forgetUs(ctx context.Context) {
+	g.mu.Lock()
+	clear(g.reached)
+	g.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, g.b.cfg().RegisterTimeout)
+	defer cancel()
 	head := g.b.registrationHeader()
 	var wg sync.WaitGroup
 	for _, addr := range g.b.cfg().nameServers() {

@@ -183,6 +183,9 @@ func routes() map[int32]*route {
 		protocol.CodeViewMessageByID: {leader: true, retry: true, unled: true, read: (*Broker).handleViewMessage},
 		protocol.CodeQueryMessage:    {leader: true, retry: true, unled: true, read: (*Broker).handleQueryMessage},
 
+		protocol.CodeGroupMembers:  {leader: true, retry: true, here: membersHere, answer: (*Broker).handleGroupMembers},
+		protocol.CodeChangeMembers: {leader: true, patience: memberPatience, answer: (*Broker).handleChangeMembers},
+
 		codeMemberHello: {inline: handleMemberHello},
 		codeClientGone:  {inline: handleClientGone},
 	}
