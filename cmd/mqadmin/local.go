@@ -14,7 +14,8 @@ import (
 
 func localCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "local", Short: "Run a name server and replica groups on this machine"}
-	cmd.AddCommand(localUpCommand(), localDownCommand(), localStatusCommand(), localAddGroupCommand(), localRemoveGroupCommand(o))
+	cmd.AddCommand(localUpCommand(), localDownCommand(), localStatusCommand(), localAddGroupCommand(), localRemoveGroupCommand(o),
+		localAddMemberCommand(), localRemoveMemberCommand())
 	return cmd
 }
 

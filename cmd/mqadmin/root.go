@@ -36,7 +36,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(localCommand(o), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o))
 	root.AddCommand(topicListCommand(o), updateTopicCommand(o), deleteTopicCommand(o), topicRouteCommand(o), topicStatusCommand(o))
 	root.AddCommand(clusterListCommand(o), brokerStatusCommand(o), healthCommand(o), storeCommand())
-	root.AddCommand(clusterCommand(o))
+	root.AddCommand(clusterCommand(o), newGroupCommand(o))
 	return root
 }
 
