@@ -42,10 +42,15 @@ type stableStore struct {
 }
 
 func openStable(dir string, w *watch, fatal func(error)) (*stableStore, error) {
+	return openStableAs(dir, w, fatal, false)
+}
+
+// openStableAs is openStable, also for tools that must not change the file.
+func openStableAs(dir string, w *watch, fatal func(error), readOnly bool) (*stableStore, error) {
 	path := filepath.Join(dir, stableFile)
 	db, err := raftboltdb.New(raftboltdb.Options{
 		Path:        path,
-		BoltOptions: &bbolt.Options{Timeout: stableOpenTimeout},
+		BoltOptions: &bbolt.Options{Timeout: stableOpenTimeout, ReadOnly: readOnly},
 	})
 	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("dledger: open %s: another process holds it; stop that process or choose another folder: %w", path, err)

@@ -20,9 +20,9 @@ var errStoreDamaged = errors.New("the store is damaged")
 func storeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Look into the store of a stopped broker; nothing is changed",
+		Short: "Look into the store of a stopped broker, and the last resort to recover a group from it",
 	}
-	cmd.AddCommand(storeVerifyCommand(), storeDumpCommand())
+	cmd.AddCommand(storeVerifyCommand(), storeDumpCommand(), storeRecoverCommand())
 	return cmd
 }
 

@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"cmd/mqnamesrv":  {"namesrv", "internal/config"},
 	"cmd/mqsh":       {},
 	"cmd/mqshutdown": {},
-	"cmd/mqadmin":    {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*"},
+	"cmd/mqadmin":    {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*", "dledger"},
 }
 
 // foreign says who may import a module or package that is not ours. Everybody
