@@ -50,10 +50,14 @@ func (n *Node) dirty() bool {
 // checkpoint saves one. A configuration that is not applied yet is no error:
 // the next tick comes.
 func (n *Node) checkpoint() error {
+	began := time.Now()
 	err := n.raft.Snapshot().Error()
 	switch {
 	case err == nil:
 		n.checkpoints.Add(1)
+		if took := n.timings.checkpoints.Since(began); took > slowCheckpoint {
+			n.logger.Warn("slow checkpoint", "took", took.Round(time.Millisecond), "applied-index", n.cfg.Store.AppliedIndex())
+		}
 		return nil
 	case errors.Is(err, raft.ErrNothingNewToSnapshot), errors.Is(err, raft.ErrRaftShutdown):
 		return nil

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/cometmq/cometmq/internal/histogram"
 	"github.com/cometmq/cometmq/store"
 )
 
@@ -33,7 +35,9 @@ type collector struct {
 	proposalsMax     int
 	proposalBytesMax int64
 
-	clock *clock
+	clock   *clock
+	commits *histogram.Histogram // entries, from here until they are applied
+	sizes   *histogram.Histogram // proposals in an entry
 	// apply gives an entry to Raft; it may wait for Raft's main goroutine.
 	apply func(raft.Log) raft.ApplyFuture
 	// refusedBusyTransfer is told when Raft refused an entry because it
@@ -61,6 +65,7 @@ type entry struct {
 	bytes     int
 	records   int
 	future    raft.ApplyFuture
+	began     time.Time
 }
 
 func newCollector(cfg Config, c *clock, apply func(raft.Log) raft.ApplyFuture, transferRefused func(bool)) *collector {
@@ -70,6 +75,8 @@ func newCollector(cfg Config, c *clock, apply func(raft.Log) raft.ApplyFuture, t
 		proposalsMax:     cfg.ProposalsMax,
 		proposalBytesMax: cfg.ProposalBytesMax,
 		clock:            c,
+		commits:          histogram.Durations(),
+		sizes:            newEntrySizes(),
 		apply:            apply,
 		transferRefused:  transferRefused,
 		wake:             make(chan struct{}, 1),
@@ -219,6 +226,8 @@ func (c *collector) collect() {
 				}
 				break
 			}
+			c.sizes.Observe(int64(len(e.proposals)))
+			e.began = time.Now()
 			e.future = c.apply(c.build(e))
 			c.entries <- e
 		}
@@ -278,6 +287,9 @@ func (c *collector) complete() {
 		// The slot is free at commit: the next entry travels while these
 		// callbacks run.
 		<-c.slots
+		if err == nil {
+			c.commits.Since(e.began)
+		}
 		c.transferRefused(errors.Is(err, raft.ErrLeadershipTransferInProgress))
 		results, err := outcome(e, err)
 		c.answer(e, results, err)

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/cometmq/cometmq/internal/histogram"
+	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/store"
 )
@@ -21,10 +24,12 @@ const stampBytes = 8
 // fsm hands committed entries to the store. All methods run on Raft's one FSM
 // goroutine.
 type fsm struct {
-	store  *store.Store
-	clock  *clock
-	fatal  func(error)
-	logger hclog.Logger
+	store   *store.Store
+	clock   *clock
+	fatal   func(error)
+	logger  hclog.Logger
+	applies *histogram.Histogram
+	slow    *logging.Limited
 
 	// failed is set when an entry could not be applied. Nothing is applied or
 	// checkpointed after it, because the state would then miss that entry on
@@ -63,7 +68,7 @@ func (f *fsm) Apply(l *raft.Log) any {
 		f.fatal(f.failed)
 		return f.failed
 	}
-	at := stampOf(l.Extensions)
+	at, began := stampOf(l.Extensions), time.Now()
 	results := f.store.Apply(store.Entry{
 		Index:  l.Index,
 		Term:   l.Term,
@@ -72,6 +77,9 @@ func (f *fsm) Apply(l *raft.Log) any {
 		Data:   l.Data,
 	})
 	f.clock.seen(at)
+	if took := f.applies.Since(began); took > slowApply {
+		f.slow.Warn("slow entry in the state machine", "took", took.Round(time.Millisecond), "index", l.Index, "records", len(results), "bytes", len(l.Data))
+	}
 	return results
 }
 

@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/cometmq/cometmq/internal/histogram"
+	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/store/commitlog"
 )
 
@@ -30,6 +32,8 @@ type logStore struct {
 	watch   *watch
 	fatal   func(error)
 	logger  hclog.Logger
+	appends *histogram.Histogram
+	slow    *logging.Limited
 
 	// scratch carries the entries of one StoreLogs call to the commit log. It
 	// keeps its capacity and drops its references after each call.
@@ -110,8 +114,12 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	s.watch.begin(func() string {
 		return fmt.Sprintf("writing entries %d to %d to the commit log", first, last)
 	})
+	began := time.Now()
 	err := s.log.Append(s.scratch)
 	s.watch.end()
+	if took := s.appends.Since(began); took > slowAppend {
+		s.slow.Warn("slow write to the commit log", "took", took.Round(time.Millisecond), "entries", len(logs), "first-index", first, "last-index", last)
+	}
 	clear(s.scratch)
 	s.scratch = s.scratch[:0]
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/internal/wall"
 	"github.com/cometmq/cometmq/store"
 )
@@ -57,6 +58,7 @@ type Node struct {
 	silence   atomic.Pointer[streams] // streams again, for fail, which may come while Start runs
 	transport *transport
 	watches   []*watch
+	timings   timings
 
 	notify     chan bool
 	observed   chan raft.Observation
@@ -110,6 +112,7 @@ func New(cfg Config) (*Node, error) {
 		lost:        make(chan struct{}, 1),
 		stop:        make(chan struct{}),
 		unwatch:     make(chan struct{}),
+		timings:     newTimings(),
 		installs:    installs{sending: map[string]*installing{}},
 		rpcInFlight: 1,
 		earlyPause:  earlyPause * cfg.HeartbeatTimeout,
@@ -163,6 +166,8 @@ func (n *Node) start() error {
 		watch:   logWatch,
 		fatal:   n.fail,
 		logger:  n.logger,
+		appends: n.timings.appends,
+		slow:    logging.NewLimited(n.logger, slowEvery),
 	}
 	n.logs = n.logStore
 	if n.wrapLogs != nil {
@@ -178,6 +183,7 @@ func (n *Node) start() error {
 	}
 	n.clock = newClock(cfg.Store.AppliedTime())
 	n.fsm = &fsm{store: cfg.Store, clock: n.clock, fatal: n.fail, logger: n.logger, onConfig: n.sawConfiguration}
+	n.fsm.applies, n.fsm.slow = n.timings.applies, logging.NewLimited(n.logger, slowEvery)
 	if meta := n.snaps.latest(); meta != nil {
 		n.fsm.config.Store(&configuration{meta.ConfigurationIndex, meta.Configuration})
 		book.logs(meta.Configuration)

@@ -2,6 +2,7 @@ package dledger
 
 import (
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -111,6 +112,7 @@ func (n *Node) watchRole() {
 	var tenure uint64
 	barriers := make(chan barrierDone, 1)
 	known := ""
+	unled := leaderless{since: time.Now()}
 	for {
 		select {
 		case <-n.stop:
@@ -125,6 +127,7 @@ func (n *Node) watchRole() {
 			}
 			known = n.leaderID()
 			n.loseLeadership(known)
+			unled.note(n, known)
 
 		case b := <-barriers:
 			if b.tenure != tenure {
@@ -138,6 +141,7 @@ func (n *Node) watchRole() {
 			}
 			known = n.cfg.SelfID
 			n.gainLeadership(b.term)
+			unled.note(n, known)
 
 		case <-n.observed:
 			leader := n.leaderID()
@@ -145,9 +149,26 @@ func (n *Node) watchRole() {
 				continue // our own leadership is reported after its barrier
 			}
 			known = leader
+			unled.note(n, leader)
 			if !n.ready.Load() {
 				n.reporter.report(RoleChange{Term: n.raft.CurrentTerm(), LeaderID: leader})
 			}
+		}
+	}
+}
+
+// leaderless measures for how long no leader was known.
+type leaderless struct{ since time.Time } // zero while there is one
+
+func (l *leaderless) note(n *Node, leader string) {
+	switch {
+	case leader == "" && l.since.IsZero():
+		l.since = time.Now()
+	case leader != "" && !l.since.IsZero():
+		took := n.timings.elections.Since(l.since)
+		l.since = time.Time{}
+		if took > slowElection {
+			n.logger.Warn("the group was without a leader", "for", took.Round(time.Millisecond), "leader", leader, "term", n.raft.CurrentTerm())
 		}
 	}
 }

@@ -2,6 +2,7 @@ package remoting
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -16,6 +17,8 @@ type Call struct {
 	code      int32
 	version   int32
 	flag      int32
+	held      bool
+	arrived   time.Time // zero unless somebody wants to know
 	language  protocol.Language
 	serialize protocol.Serialize
 }
@@ -49,6 +52,16 @@ func (c Call) Version() int32 { return c.version }
 // Language returns the requester's language.
 func (c Call) Language() protocol.Language { return c.language }
 
+// Held returns the same call, marked as one that waits for something to happen:
+// its time says nothing about how fast requests are served.
+func (c Call) Held() Call {
+	c.held = true
+	return c
+}
+
+// IsHeld reports whether the call was marked so.
+func (c Call) IsHeld() bool { return c.held }
+
 // Oneway reports whether no answer will be sent, whatever is replied.
 func (c Call) Oneway() bool { return c.flag&protocol.FlagOneway != 0 }
 
@@ -65,6 +78,7 @@ func (c Call) Reply(r *protocol.Response) {
 		if r.Release != nil {
 			r.Release()
 		}
+		c.tell(r.Code)
 	default:
 		c.conn.answer(&c, r)
 	}
@@ -75,6 +89,22 @@ func (c Call) Reply(r *protocol.Response) {
 func (c Call) Drop() {
 	if c.sink == nil && c.conn != nil && !c.Oneway() {
 		c.conn.settle(&c)
+	}
+}
+
+// Outcome is what became of a request. Requests that are dropped have none.
+type Outcome struct {
+	Code, Status int32
+	Oneway       bool
+	// Held: it waited for something to happen, see Call.Held.
+	Held bool
+	Took time.Duration // since it arrived
+}
+
+// tell reports the end of a request to whoever counts them.
+func (c Call) tell(status int32) {
+	if c.conn != nil && c.conn.ep.answered != nil && !c.arrived.IsZero() {
+		c.conn.ep.answered(Outcome{Code: c.code, Status: status, Oneway: c.Oneway(), Held: c.held, Took: time.Since(c.arrived)})
 	}
 }
 

@@ -23,6 +23,7 @@ type endpoint struct {
 	frame       time.Duration
 	sniff       bool   // look at the first byte: servers only
 	name        string // for HTTP visitors
+	answered    func(Outcome)
 
 	// clock is coarse time, in nanoseconds since start, set once per tick: exact
 	// time would cost more per frame than the frame's other bookkeeping.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"runtime/debug"
+	"time"
 
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -122,6 +123,9 @@ func (c *Conn) serve(cmd *protocol.Command) {
 	c.served.Store(c.seq)
 	call := callOf(c, cmd)
 	call.seq = c.seq
+	if c.ep.answered != nil {
+		call.arrived = time.Now()
+	}
 	defer func() {
 		p := recover()
 		if p == nil {

@@ -32,7 +32,11 @@ type ServerConfig struct {
 	// OnClose is called once when a connection is gone, after all calls waiting on
 	// it have failed. It must not block for long.
 	OnClose func(*Conn)
-	Logger  hclog.Logger
+	// Answered, if set, is told of each request when it is answered, and of a oneway
+	// one when its handler is done with it. It runs on whichever goroutine answers
+	// and must not block.
+	Answered func(Outcome)
+	Logger   hclog.Logger
 	// MaxFrame is the largest frame accepted and sent, in bytes (16 MiB, which is
 	// also what RocketMQ's clients accept).
 	MaxFrame int
@@ -81,7 +85,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		maxFrame: cfg.MaxFrame, maxFields: cfg.MaxFields, maxInFlight: cfg.MaxInFlight,
 		outBytesMax: cfg.OutBytesMax, idleTimeout: cfg.IdleTimeout, frameTimeout: cfg.FrameTimeout,
 	})
-	ep.sniff, ep.name = true, cfg.Name
+	ep.sniff, ep.name, ep.answered = true, cfg.Name, cfg.Answered
 	return &Server{cfg: cfg, ep: ep}, nil
 }
 

@@ -92,6 +92,31 @@ func TestOnewayIsNeverAnswered(t *testing.T) {
 	require.Eventually(t, func() bool { return released.Load() == 3 }, 5*time.Second, time.Millisecond)
 }
 
+func TestOutcomesAreTold(t *testing.T) {
+	told := make(chan Outcome, 10)
+	s := startServer(t, ServerConfig{
+		Answered: func(o Outcome) { told <- o },
+		Handler: func(call Call, req *protocol.Command) {
+			if req.Code == 11 {
+				call = call.Held()
+			}
+			call.Reply(&protocol.Response{Code: req.Code % 10})
+		},
+	})
+	c := startClient(t, ClientConfig{})
+	invoke(t, c, s.Addr().String(), protocol.NewRequest(310)).Release()
+	resp, err := c.Invoke(context.Background(), s.Addr().String(), protocol.NewRequest(11))
+	require.NoError(t, err)
+	resp.Release()
+	require.NoError(t, c.Oneway(context.Background(), s.Addr().String(), protocol.NewRequest(15)))
+	for _, want := range []Outcome{{Code: 310}, {Code: 11, Status: 1, Held: true}, {Code: 15, Status: 5, Oneway: true}} {
+		got := <-told
+		require.Positive(t, got.Took)
+		got.Took = 0
+		require.Equal(t, want, got)
+	}
+}
+
 func TestUnknownResponseIsDropped(t *testing.T) {
 	s := startServer(t, ServerConfig{})
 	p := dialRaw(t, s)

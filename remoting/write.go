@@ -56,7 +56,7 @@ func (c *Conn) takeOut() *outQueue {
 func (c *Conn) answer(call *Call, r *protocol.Response) {
 	head := protocol.GetBuffer(512)
 	b, err := protocol.AppendResponseHead(head.B, call.serialize, call.opaque, r)
-	body, release := r.Body, r.Release
+	body, release, status := r.Body, r.Release, r.Code
 	if err == nil && len(b)+len(body) > c.ep.limits.FrameMax {
 		err = fmt.Errorf("answer of %d bytes is beyond the frame limit of %d", len(b)+len(body), c.ep.limits.FrameMax)
 	}
@@ -64,10 +64,12 @@ func (c *Conn) answer(call *Call, r *protocol.Response) {
 		// Clients close a connection that sends them too large a frame.
 		c.ep.log.Error("cannot encode an answer", "code", call.code, "peer", c.remote, "error", err)
 		bad := protocol.Response{Code: protocol.StatusSystemError, Remark: err.Error()}
+		status = bad.Code
 		b, _ = protocol.AppendResponseHead(head.B, call.serialize, call.opaque, &bad)
 		body = nil
 	}
 	head.B = b
+	call.tell(status) // before the client can know
 
 	c.mu.Lock()
 	c.inFlight--

@@ -171,9 +171,9 @@ func (l *Log) syncTouched() error {
 func (l *Log) syncFile(f *segment.File) error {
 	start := time.Now()
 	err := f.Sync()
-	if took := time.Since(start); took > slowSync {
-		l.log.Warn("slow sync of the commit log, the disk is overloaded or failing",
-			"segment", f.Path(), "took", took)
+	if took := l.syncs.Since(start); took > slowSync {
+		l.slow.Warn("slow sync of the commit log, the disk is overloaded or failing",
+			"segment", f.Path(), "took", took.Round(time.Millisecond))
 	}
 	return err
 }

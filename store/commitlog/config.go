@@ -31,7 +31,9 @@ const (
 	// cacheBytesMax bounds the data held by the entry cache.
 	cacheBytesMax = 16 << 20
 	// slowSync is the duration from which a sync is worth a warning.
-	slowSync = time.Second
+	slowSync = 500 * time.Millisecond
+	// slowEvery is the shortest time between two such warnings.
+	slowEvery = 10 * time.Second
 )
 
 // Config of a Log. Zero fields take defaults where one is given.

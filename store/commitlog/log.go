@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cometmq/cometmq/internal/histogram"
+	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/store/segment"
 )
 
@@ -17,9 +19,11 @@ import (
 // Locks, outermost first: write, upkeep, gone, then state or hints. None but
 // gone (for reading) is held by a reader while it reads from disk.
 type Log struct {
-	cfg Config
-	log hclog.Logger
-	set *segment.Set
+	cfg   Config
+	log   hclog.Logger
+	slow  *logging.Limited
+	syncs *histogram.Histogram
+	set   *segment.Set
 
 	// write admits one Append, TruncateSuffix or Close at a time.
 	write sync.Mutex
@@ -107,6 +111,8 @@ func Open(cfg Config) (*Log, error) {
 	l := &Log{
 		cfg:   cfg,
 		log:   cfg.Logger,
+		slow:  logging.NewLimited(cfg.Logger, slowEvery),
+		syncs: histogram.Durations(),
 		kick:  make(chan struct{}, 1),
 		cache: newCache(cfg.CacheEntries, cacheBytesMax),
 	}
@@ -129,6 +135,10 @@ func Open(cfg Config) (*Log, error) {
 		"min-offset", l.st.base, "max-offset", l.st.end)
 	return l, nil
 }
+
+// SyncTimes are the durations of the log's syncs since it was opened, in
+// nanoseconds.
+func (l *Log) SyncTimes() histogram.Snapshot { return l.syncs.Snapshot() }
 
 // view copies what readers need.
 func (l *Log) view() state {
