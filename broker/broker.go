@@ -89,6 +89,7 @@ type Broker struct {
 
 	routes       map[int32]*route
 	stats        *stats.Stats
+	counters     *counters
 	waitingSends waitGauge
 	sendOps      sync.Pool // of *sendOp
 	meta         *metadata.State
@@ -139,6 +140,7 @@ type Broker struct {
 	ctx        context.Context // the broker's life
 	cancel     context.CancelFunc
 	background sync.WaitGroup // runRoles, registrar, housekeeping, watchDisk, keepMessages
+	started    atomic.Bool    // everything above is there
 	leaving    atomic.Bool    // the name servers are not told of us any more
 	refusing   atomic.Bool    // new requests are refused
 	hurry      chan struct{}  // closed by Hurry
@@ -168,6 +170,7 @@ func New(opts Options) (*Broker, error) {
 		routes: routes(), roleWake: make(chan struct{}, 1), hurry: make(chan struct{}),
 	}
 	b.stats = stats.New(stats.Config{Cluster: cfg.ClusterName})
+	b.counters = newCounters(func(code int32) bool { return b.routes[code] != nil })
 	b.configVersion.Timestamp = b.stats.Start().UnixMilli()
 	var err error
 	if b.peers, err = cfg.peers(); err != nil {
@@ -256,6 +259,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	b.started.Store(true)
 	b.register.kick()
 	return nil
 }
@@ -398,7 +402,7 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 
 func (b *Broker) serverConfig(cfg *Config, l net.Listener, h remoting.Handler) remoting.ServerConfig {
 	return remoting.ServerConfig{
-		Listener: l, Name: "mqbroker " + b.name(), Handler: h, OnClose: b.connClosed, Logger: b.log,
+		Listener: l, Name: "mqbroker " + b.name(), Handler: h, OnClose: b.connClosed, Answered: b.counters.calls.Observe, Logger: b.log,
 		MaxConns: cfg.ConnectionsMax, MaxInFlight: cfg.InFlightMax, IdleTimeout: cfg.ChannelIdle,
 	}
 }

@@ -29,6 +29,7 @@ func (b *Broker) handleCleanUnused(ctx context.Context, _ request) (*protocol.Re
 		}
 		b.offsets.ForgetTopic(name)
 		b.stats.DeleteTopic(name)
+		b.counters.forgetTopic(name)
 		plan.command(metadata.AppendCleanTopic(plan.data, name))
 		b.log.Info("removing what is left of a topic", "topic", name)
 		if plan.records == cleanChunk {

@@ -177,6 +177,7 @@ func (b *Broker) teardown() error {
 	b.waitMu.Lock()
 	b.closing = true
 	b.waitMu.Unlock()
+	b.started.Store(false)
 	var errs []error
 	if b.held != nil {
 		b.held.releaseAll(true)

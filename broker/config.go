@@ -207,6 +207,10 @@ type Config struct {
 	// Transactions, request-reply, de-duplication: config_delivery.go.
 	DeliveryConfig
 
+	// Metrics, probes and the log: config_server.go.
+	MetricsConfig
+	LogConfig
+
 	// ConnectionsMax bounds client connections per port, InFlightMax requests
 	// of one connection that wait for their answer. InFlightMax should be
 	// larger than forwardRequestsMax: members forward over one connection.
@@ -267,6 +271,8 @@ func DefaultConfig() Config {
 		RetentionConfig:        defaultRetention(),
 		TimerConfig:            defaultTimer(),
 		DeliveryConfig:         defaultDelivery(),
+		MetricsConfig:          defaultMetrics(),
+		LogConfig:              defaultLog(),
 		ConnectionsMax:         20_000,
 		InFlightMax:            16_384,
 		ChannelIdle:            120 * time.Second,
@@ -319,7 +325,7 @@ var inertKeys = map[string][]string{
 	"not built yet": {
 		"aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
 		"enableLmq",
-		"enableMultiDispatch", "fetchNamesrvAddrByAddressServer", "isolateLogEnable",
+		"enableMultiDispatch", "fetchNamesrvAddrByAddressServer",
 		"messageIndexSafe",
 		"enableScheduleAsyncDeliver", "offsetCheckInSlave", "forceRegister", "rocketmqHome", "duplicationEnable",
 		"highSpeedMode", "commercialEnable", "debugLockEnable"},
@@ -367,6 +373,9 @@ func (c Config) Validate() error {
 		errs = append(errs, err)
 	}
 	if _, err := c.policy(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := c.LogConfig.check(); err != nil {
 		errs = append(errs, err)
 	}
 	if host, _, _, err := listenersOf(c.AdvertisedListeners); err != nil {

@@ -171,6 +171,7 @@ func (f *forwarder) try(r *forwardedRequest) {
 	if r.route.bound {
 		f.local.bind(r.call.Conn())
 	}
+	f.b.counters.forwarded.Add(1)
 	req := f.marked(r.cmd, connID(r.call.Conn()), r.clientAddr(), time.Since(r.arrived))
 	if r.call.Oneway() {
 		if err := f.client.Oneway(f.b.ctx, addr, req); err != nil {
@@ -303,6 +304,13 @@ func (f *forwarder) leave() {
 	f.mu.Lock()
 	f.count--
 	f.mu.Unlock()
+}
+
+// pending is how many requests wait for a leader or for its answer.
+func (f *forwarder) pending() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.count
 }
 
 // close refuses new requests and ends those that wait.

@@ -129,7 +129,7 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 	if res.Status == store.Found {
 		buf.B = res.Messages
 		resp.Body, resp.Release = res.Messages, buf.Release
-		b.stats.Get(p.topic, p.group, p.queue, res.Count, len(res.Messages), time.Since(began))
+		b.stats.Get(p.topic, p.group, p.queue, int64(res.Next), res.Count, len(res.Messages), time.Since(began))
 	} else {
 		b.stats.GetMissed()
 		buf.Release()
@@ -158,7 +158,7 @@ func (b *Broker) hold(p *pullRequest, call remoting.Call, sel *selection) bool {
 	if d <= 0 || !p.unled && !b.leading.Load() {
 		return false
 	}
-	h := &heldPull{pull: p, call: call, match: sel.match(), conn: p.conn}
+	h := &heldPull{pull: p, call: call.Held(), match: sel.match(), conn: p.conn}
 	if !b.held.park(h, d, cfg.HeldPullsMax) {
 		return false
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -282,6 +283,13 @@ func (g *registrar) anyReached() bool {
 		}
 	}
 	return false
+}
+
+// states says of each name server whether it took the last registration.
+func (g *registrar) states() map[string]bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.reached)
 }
 
 // unregister takes this member off all name servers, at stop.

@@ -104,6 +104,8 @@ func (b *Broker) cleanRound() (store.Cleaned, error) {
 		done, err := b.store.CleanExpired(store.CleanRequest{
 			Retention: policy, Now: time.UnixMilli(b.node.Now()), FirstNeeded: b.firstNeeded,
 		})
+		b.counters.removed.Add(int64(len(done.Segments)))
+		b.counters.removedLen.Add(done.Bytes)
 		done.Segments, done.Bytes = append(total.Segments, done.Segments...), total.Bytes+done.Bytes
 		done.QueueFiles += total.QueueFiles
 		total = done

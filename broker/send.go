@@ -36,6 +36,9 @@ type sendOp struct {
 	began    time.Duration // since the broker's start
 	queue    int32
 	once     bool // the topic has de-duplication
+	kind     messageType
+	topic    string // as the client named it
+	dead     string // the group that gave the message up, or ""
 	wrapped  wrapped
 	reply    *reply // of a reply to a request, else nil
 }
@@ -67,6 +70,7 @@ func (op *sendOp) recycle() {
 	op.answer = protocol.SendResponseHeader{MsgID: id}
 	op.resp = protocol.Response{}
 	op.newTopic, op.props = false, op.props[:0]
+	op.kind, op.topic, op.dead = typeNormal, "", ""
 	op.once, op.wrapped, op.reply = false, wrapped{payload: op.wrapped.payload[:0]}, nil
 	p.Data, p.Stamps, p.Records, p.Results, p.Err = p.Data[:0], p.Stamps[:0], 0, nil, nil
 	op.b.sendOps.Put(op)
@@ -145,6 +149,7 @@ func (op *sendOp) build() error {
 // fill sets what single messages and the items of a batch have in common.
 func (op *sendOp) fill(topic *protocol.TopicConfig) {
 	h := &op.head
+	op.topic = topic.TopicName
 	op.msg = message.Message{
 		Topic:          topic.TopicName,
 		QueueID:        op.queue,
@@ -175,6 +180,7 @@ func (op *sendOp) buildSingle(topic *protocol.TopicConfig) error {
 		op.props = message.DeleteProperty(nil, op.props, message.PropertyDelayTimeLevel)
 	}
 	half := op.transactional(&found)
+	op.kind = found.kind(half)
 	switch {
 	case half:
 		err = op.prepare(&found)
@@ -261,6 +267,20 @@ func (op *sendOp) buildBatch() error {
 type foundProperties struct {
 	delay, transaction, unique []byte
 	timing                     timing
+	sharded                    bool
+}
+
+// kind is the type that RocketMQ 5 gives a message with these properties.
+func (f *foundProperties) kind(half bool) messageType {
+	switch {
+	case half:
+		return typeTransaction
+	case len(f.delay) > 0 || f.timing.given():
+		return typeDelay
+	case f.sharded:
+		return typeFIFO
+	}
+	return typeNormal
 }
 
 // sendProperties appends the properties of a single send as they are stored:
@@ -278,6 +298,8 @@ func sendProperties(dst, props []byte, cluster string) ([]byte, foundProperties)
 			found.transaction = v
 		case message.PropertyUniqKey:
 			found.unique = v
+		case message.PropertyShardingKey:
+			found.sharded = true
 		default:
 			found.timing.note(k, v)
 		}
@@ -347,7 +369,7 @@ func (op *sendOp) deadLetter(topic *protocol.TopicConfig) (bool, error) {
 		}
 		op.putTopic(readWriteTopic(dlq, 1))
 	}
-	op.msg.Topic, op.msg.QueueID = dlq, 0
+	op.msg.Topic, op.msg.QueueID, op.dead = dlq, 0, group
 	return true, nil
 }
 
@@ -429,6 +451,7 @@ func sendDone(p *dledger.Proposal) {
 	op.answer.QueueOffset = int64(sent.Results[0].Queue)
 	if !sent.Duplicate {
 		b.stats.Put(statsTopic(op.msg.Topic), len(p.Stamps), len(p.Data))
+		op.count()
 	}
 	if op.newTopic && op.afterRegistration() {
 		return
@@ -472,6 +495,18 @@ func (op *sendOp) succeed() {
 	b.stats.PutTook(time.Since(b.stats.Start()) - op.began)
 	r.reply(&op.resp)
 	op.recycle()
+}
+
+// count counts what was stored by what the client sent.
+func (op *sendOp) count() {
+	c := op.b.counters
+	switch {
+	case op.dead != "":
+		add(c.dead, topicGroup{op.topic, op.dead}, 1)
+	case strings.HasPrefix(op.msg.Topic, message.TimerTopicPrefix):
+		add(c.timed, op.topic, 1)
+	}
+	c.received(op.topic, op.kind, len(op.proposal.Stamps), len(op.proposal.Data))
 }
 
 // forbiddenTopic tells topics that only the broker itself writes to.

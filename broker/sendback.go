@@ -58,7 +58,8 @@ func (b *Broker) handleSendBack(ctx context.Context, r request) (*protocol.Respo
 	if h.MaxReconsumeTimes >= 0 && r.cmd.Version >= protocol.VersionMaxReconsume {
 		limit = h.MaxReconsumeTimes
 	}
-	if original.ReconsumeTimes() >= limit || h.DelayLevel < 0 {
+	dead := original.ReconsumeTimes() >= limit || h.DelayLevel < 0
+	if dead {
 		dlq, err := b.topicForWrite(message.DLQTopic(h.Group), 1, &plan)
 		if err != nil {
 			return nil, err
@@ -83,6 +84,9 @@ func (b *Broker) handleSendBack(ctx context.Context, r request) (*protocol.Respo
 	}
 	b.stats.Put(statsTopic(m.Topic), 1, len(plan.data))
 	b.stats.SendBack(originTopic(original), h.Group)
+	if dead {
+		add(b.counters.dead, topicGroup{originTopic(original), h.Group}, 1)
+	}
 	return success()
 }
 

@@ -209,9 +209,19 @@ func (l *timerLog) ProposeFire(slot int64, timers []delay.Timer, nested [][]byte
 	l.propose(metadata.AppendFire(nil, slot, list, nested...), func(value any, err error) {
 		if fired, ok := value.(metadata.Fired); ok && fired.Repeated == 0 {
 			l.b.countMatured(nested)
+			l.b.countFired(nested)
 		}
 		done(err)
 	})
+}
+
+// countFired counts delivered messages by topic.
+func (b *Broker) countFired(records [][]byte) {
+	for _, rec := range records {
+		if m, err := message.ViewStored(rec); err == nil {
+			add(b.counters.fired, string(m.Topic()), 1)
+		}
+	}
 }
 
 // ProposeClose proposes the end of a slot.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"time"
 
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/message"
@@ -25,7 +26,10 @@ func (b *Broker) handlePutTopic(ctx context.Context, r request) (*protocol.Respo
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return b.putTopics(ctx, topicChange{topic, r.cmd.Str("attributes")})
+	began := time.Now()
+	resp, err := b.putTopics(ctx, topicChange{topic, r.cmd.Str("attributes")})
+	b.created(false, topic.TopicName, began, err)
+	return resp, err
 }
 
 // topicChange is a topic as it shall be, but for its attributes, of which only
@@ -121,6 +125,7 @@ func (b *Broker) handleDeleteTopic(ctx context.Context, r request) (*protocol.Re
 	}
 	b.offsets.ForgetTopic(name)
 	b.stats.DeleteTopic(name)
+	b.counters.forgetTopic(name)
 	b.topicsChanged()
 	return success()
 }
@@ -133,7 +138,10 @@ func (b *Broker) handlePutGroup(ctx context.Context, r request) (*protocol.Respo
 	if err := cfg.Decode(r.cmd.Body); err != nil {
 		return nil, err
 	}
-	return b.putGroups(ctx, &cfg)
+	began := time.Now()
+	resp, err := b.putGroups(ctx, &cfg)
+	b.created(true, cfg.GroupName, began, err)
+	return resp, err
 }
 
 // handlePutGroups serves UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST (5.x), in the

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/broker/transaction"
+	"github.com/cometmq/cometmq/internal/metrics"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
@@ -92,8 +95,22 @@ func (b *Broker) handleEndTransaction(ctx context.Context, r request) (*protocol
 	case want == metadata.HalfCommitted:
 		topic, _ := half.Property(message.PropertyRealTopic)
 		b.stats.Put(string(topic), 1, len(half))
+		b.countEnd(b.counters.commits, half)
+	default:
+		b.countEnd(b.counters.rollbacks, half)
 	}
 	return success()
+}
+
+// countEnd counts the end of a transaction and how long it took on the group's
+// clock.
+func (b *Broker) countEnd(ends *metrics.Table[string, atomic.Int64], half message.Stored) {
+	property, _ := half.Property(message.PropertyRealTopic)
+	topic := string(property)
+	add(ends, topic, 1)
+	if h := b.counters.finished.At(topic); h != nil {
+		h.Observe(max(b.node.Now()-half.StoreTimestamp(), 0) * int64(time.Millisecond))
+	}
 }
 
 // halfMessage finds the half message that an end names, and sees to it that all

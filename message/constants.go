@@ -69,6 +69,7 @@ const (
 	PropertyTimerDelayMS          = "TIMER_DELAY_MS"                 // after how long, in ms
 	PropertyTimerOutMS            = "TIMER_OUT_MS"                   // when it is due, set by the broker
 	PropertyTimerDelete           = "TIMER_DEL_UNIQKEY"              // takes back the timed message with this id
+	PropertyShardingKey           = "__SHARDINGKEY"                  // what decided the queue of an ordered message
 	PropertyStartDeliverTime      = "__STARTDELIVERTIME"             // read by trace only
 )
 

@@ -57,6 +57,10 @@ type Config struct {
 	// separated by ";", and gateways to leave out as !10.0.0.1.
 	InternalNetworks string `cfg:"internalNetworks"`
 
+	// Metrics, probes and the log: config_server.go.
+	MetricsConfig
+	LogConfig
+
 	// Listener is a listener to take over instead of ListenPort; tests use it
 	// for a free port.
 	Listener net.Listener
@@ -90,6 +94,8 @@ func DefaultConfig() Config {
 		ConnectionsMax:  16_384,
 		BrokersMax:      4096,
 		TopicsMax:       200_000,
+		MetricsConfig:   defaultMetrics(),
+		LogConfig:       defaultLog(),
 	}
 }
 
@@ -123,6 +129,9 @@ func (c *Config) Validate() error {
 	if c.BrokerExpiry < c.ScanInterval {
 		return fmt.Errorf("brokerExpiredTimeSeconds (%s) is shorter than scanNotActiveBrokerInterval (%s): raise the one or lower the other",
 			c.BrokerExpiry, c.ScanInterval)
+	}
+	if err := c.LogConfig.check(); err != nil {
+		return err
 	}
 	_, err := parseNetworks(c.InternalNetworks)
 	return err

@@ -24,6 +24,7 @@ func (s *Server) answer(call remoting.Call, req *protocol.Command) *protocol.Res
 	case protocol.CodeGetRouteInfoByTopic:
 		return s.getRoute(call, req)
 	case protocol.CodeRegisterBroker:
+		s.registered.Add(1)
 		return s.registerBroker(call, req)
 	case protocol.CodeUnregisterBroker:
 		return s.unregisterBroker(req)

@@ -9,12 +9,14 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/metrics"
 	"github.com/cometmq/cometmq/remoting"
 )
 
@@ -33,6 +35,11 @@ type Server struct {
 	refused  limitedLog
 	seed     maphash.Seed // of registration digests
 	networks networks     // who is told which addresses
+
+	// Of the metrics.
+	begun                     time.Time
+	calls                     *metrics.Calls
+	expired, left, registered atomic.Int64
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -58,7 +65,8 @@ func New(cfg Config) (*Server, error) {
 			Expiry: cfg.BrokerExpiry, BrokersMax: cfg.BrokersMax, TopicsMax: cfg.TopicsMax,
 		}),
 		conns: map[uint64]*remoting.Conn{}, stop: make(chan struct{}),
-		seed:    maphash.MakeSeed(),
+		seed:  maphash.MakeSeed(),
+		begun: cfg.Now(), calls: metrics.NewCalls(knownCode),
 		refused: limitedLog{every: 10 * time.Second, now: cfg.Now},
 	}
 	if s.settings == nil {
@@ -98,7 +106,7 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 	}
 	srv, err := remoting.NewServer(remoting.ServerConfig{
-		Listener: listener, Name: "mqnamesrv", Handler: s.Handle, OnClose: s.connClosed, Logger: s.log,
+		Listener: listener, Name: "mqnamesrv", Handler: s.Handle, OnClose: s.connClosed, Answered: s.calls.Observe, Logger: s.log,
 		MaxConns: s.cfg.ConnectionsMax, IdleTimeout: s.cfg.IdleTimeout,
 	})
 	if err == nil {
@@ -180,6 +188,7 @@ func (s *Server) scan() {
 
 func (s *Server) expire() {
 	for _, e := range s.table.Expire(s.cfg.Now()) {
+		s.expired.Add(1)
 		s.log.Warn("broker expired", "broker", e.Broker, "addr", e.Addr, "silent", e.Silent)
 		s.mu.Lock()
 		conn := s.conns[e.Conn]
@@ -196,6 +205,7 @@ func (s *Server) connClosed(conn *remoting.Conn) {
 	delete(s.conns, conn.ID())
 	s.mu.Unlock()
 	for _, addr := range s.table.CloseConn(conn.ID()) {
+		s.left.Add(1)
 		s.log.Info("broker left: its connection closed", "addr", addr, "remote", conn.RemoteAddr().String())
 	}
 }

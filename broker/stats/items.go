@@ -55,6 +55,8 @@ const pastLen = 6 + 6 + 24
 // item is what is known of one key.
 type item struct {
 	now [vals]atomic.Int64
+	// next is the offset behind the last message that was read, of queues only.
+	next atomic.Int64
 
 	// What follows is guarded by Stats.sampling. past holds the rings, one
 	// behind the other; it is made at the first sample, so that an item that
@@ -185,6 +187,37 @@ func (s *Stats) find(name, key string) (it *item, sum, times int) {
 func (s *Stats) GroupGetRate(topic, group string) float64 {
 	w, _ := s.View(GroupGetNums, topic+"@"+group)
 	return w.Minute.PerSec
+}
+
+// Pulled is the offset behind the last message that a group was given of a queue
+// by this broker; false when it was given none.
+func (s *Stats) Pulled(topic, group string, queue int32) (next int64, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	it := s.queues[queueKey{topic, group, queue}]
+	if it == nil {
+		return 0, false
+	}
+	return it.next.Load(), true
+}
+
+// Flow is what one group took from one topic since the broker knows of it.
+type Flow struct {
+	Topic, Group    string
+	Messages, Bytes int64
+}
+
+// Flows returns those of all groups that took something.
+func (s *Stats) Flows() []Flow {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]Flow, 0, len(s.groups))
+	for k, it := range s.groups {
+		if n := it.now[valNums].Load(); n > 0 {
+			out = append(out, Flow{k.topic, k.group, n, it.now[valSize].Load()})
+		}
+	}
+	return out
 }
 
 // lookup finds an item, or makes it while there is room; nil when there is none.

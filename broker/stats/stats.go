@@ -82,8 +82,9 @@ func (s *Stats) PutFailed() { s.totals.putFailed.Add(1) }
 // PutTook counts how long a send took from its arrival to its answer.
 func (s *Stats) PutTook(d time.Duration) { s.puts.Observe(d) }
 
-// Get counts a pull that found messages, and how long it read.
-func (s *Stats) Get(topic, group string, queue int32, messages, bytes int, took time.Duration) {
+// Get counts a pull that found messages up to the offset before next, and how
+// long it read.
+func (s *Stats) Get(topic, group string, queue int32, next int64, messages, bytes int, took time.Duration) {
 	ms := took.Milliseconds()
 	s.totals.getFound.Add(1)
 	s.totals.getMessages.Add(int64(messages))
@@ -100,6 +101,7 @@ func (s *Stats) Get(topic, group string, queue int32, messages, bytes int, took 
 	if it := lookup(s, s.queues, queueKey{topic, group, queue}, s.cfg.ItemsMax/2); it != nil {
 		it.now[valLatency].Add(ms)
 		it.now[valReads].Add(1)
+		it.next.Store(next)
 	}
 }
 

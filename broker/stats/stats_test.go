@@ -107,8 +107,8 @@ func TestKeysOfAllStatistics(t *testing.T) {
 	t.Parallel()
 	s, _ := newAt(1)
 	s.Put("t", 2, 300)
-	s.Get("t", "g", 3, 5, 500, 40*time.Millisecond)
-	s.Get("t", "g", 4, 5, 500, 20*time.Millisecond)
+	s.Get("t", "g", 3, 0, 5, 500, 40*time.Millisecond)
+	s.Get("t", "g", 4, 0, 5, 500, 20*time.Millisecond)
 	s.SendBack("t", "g")
 	for _, c := range []struct {
 		name, key string
@@ -130,7 +130,7 @@ func TestKeysOfAllStatistics(t *testing.T) {
 		require.Equal(t, c.sum, w.Minute.Sum, c.name)
 		require.InDelta(t, c.average, w.Day.Average, 0.001, c.name)
 	}
-	s.Get("t", "quiet", 0, 1, 1, 0)
+	s.Get("t", "quiet", 0, 0, 1, 1, 0)
 	for _, c := range [][2]string{
 		{TopicPutNums, "other"}, {GroupGetNums, "t"}, {GroupGetNums, "t@other"}, {GroupGetLatency, "9@t@g"}, {GroupGetLatency, "x@t@g"},
 		{SendBackNums, "t@quiet"}, {BrokerPutNums, "other"}, {"NO_SUCH", "t"}, {"", ""},
@@ -154,7 +154,7 @@ func TestItemsAreBoundedAndQuietOnesGo(t *testing.T) {
 	s := New(Config{ItemsMax: 10, Now: c.now})
 	for i := range 30 {
 		s.Put(fmt.Sprint("t", i), 1, 1)
-		s.Get(fmt.Sprint("t", i), "g", 0, 1, 1, 0)
+		s.Get(fmt.Sprint("t", i), "g", 0, 0, 1, 1, 0)
 		s.SendBack(fmt.Sprint("t", i), "g")
 	}
 	n, dropped := s.Items()
@@ -174,7 +174,7 @@ func TestRates(t *testing.T) {
 	s, c := newAt(1)
 	c.run(s, 10*time.Minute, func() {
 		s.Put("t", 100, 1)
-		s.Get("t", "g", 0, 50, 1, 0)
+		s.Get("t", "g", 0, 0, 50, 1, 0)
 		s.GetMissed()
 		s.GetMissed()
 	})
@@ -258,7 +258,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(1000, func() {
 		s.Put("topic", 1, 100)
 		s.PutTook(time.Millisecond)
-		s.Get("topic", "group", 1, 1, 100, time.Millisecond)
+		s.Get("topic", "group", 1, 0, 1, 100, time.Millisecond)
 		s.GetMissed()
 		s.SendBack("topic", "group")
 	}))
@@ -274,7 +274,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			for i := range 2000 {
 				topic := fmt.Sprint("t", i%40)
 				s.Put(topic, 1, 1)
-				s.Get(topic, "g", int32(g), 1, 1, 1)
+				s.Get(topic, "g", int32(g), 0, 1, 1, 1)
 				s.PutTook(time.Duration(i))
 			}
 		})

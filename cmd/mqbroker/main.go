@@ -18,6 +18,8 @@ import (
 	"github.com/cometmq/cometmq/broker"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/fault"
+	"github.com/cometmq/cometmq/internal/httpadmin"
+	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/internal/vfs"
 )
 
@@ -59,17 +61,25 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	if err := takeProperties(&flags, env); err != nil {
 		return fail(stderr, configError{err})
 	}
-	log := hclog.New(&hclog.LoggerOptions{Output: stderr, Level: hclog.LevelFromString(lookup(env, "COMETMQ_LOG_LEVEL", "info"))})
-	set, err := load(flags, env, stdout, log)
+	early := logging.NewEarly()
+	set, err := load(flags, env, stdout, early)
 	if err != nil {
+		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
 		return fail(stderr, err)
 	}
 	if flags.PrintAll || flags.PrintImportant {
+		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
 		if err := set.Print(stdout, flags.PrintImportant && !flags.PrintAll); err != nil {
 			return fail(stderr, err)
 		}
 		return 0
 	}
+	logs, err := openLog(set, early, stderr)
+	if err != nil {
+		return fail(stderr, configError{err})
+	}
+	defer logs.Close()
+	log := logs.Logger()
 	disk := vfs.OS
 	if file, ok := env(fault.EnvFile); ok && file != "" {
 		f := fault.Follow(file, disk, func(what string) { log.Warn("for a drill, this broker suffers", "faults", what, "file", file) })
@@ -129,6 +139,11 @@ func serve(ctx context.Context, b *broker.Broker, set *config.Set[broker.Config]
 	began := time.Now()
 	cfg := set.Current()
 	log.Info("mqbroker "+version, "go", runtime.Version(), "platform", runtime.GOOS+"/"+runtime.GOARCH, "cluster", cfg.ClusterName, "broker", b.Name())
+	http, err := startAdmin(b, set, log)
+	if err != nil {
+		return fail(stderr, err)
+	}
+	defer closeAdmin(http, log)
 	if err := b.Start(ctx); err != nil {
 		return fail(stderr, err)
 	}
@@ -266,7 +281,7 @@ func fail(w io.Writer, err error) int {
 		return exitLogInDoubt
 	case errors.Is(err, broker.ErrUnknownSelf):
 		return exitUnknownSelf
-	case errors.Is(err, broker.ErrPortInUse):
+	case errors.Is(err, broker.ErrPortInUse), errors.Is(err, httpadmin.ErrPortInUse):
 		return exitPortInUse
 	case errors.As(err, &locked):
 		return exitStoreLocked
@@ -276,11 +291,4 @@ func fail(w io.Writer, err error) int {
 		return exitBadConfig
 	}
 	return exitFailed
-}
-
-func lookup(env func(string) (string, bool), key, absent string) string {
-	if v, ok := env(key); ok && v != "" {
-		return v
-	}
-	return absent
 }

@@ -13,8 +13,13 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/httpadmin"
+	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/namesrv"
 )
+
+// version is set by the linker.
+var version = "dev"
 
 // Exit codes.
 const (
@@ -40,23 +45,39 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		say(stdout, "usage: mqnamesrv [options]\n"+config.FlagsUsage)
 		return 0
 	}
-	log := hclog.New(&hclog.LoggerOptions{Output: stderr, Level: hclog.Info})
-	set, err := load(flags, env, stdout, log)
+	early := logging.NewEarly()
+	set, err := load(flags, env, stdout, early)
 	if err != nil {
+		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
 		return fail(stderr, exitBadConfig, err)
 	}
 	if flags.PrintAll || flags.PrintImportant {
+		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
 		if err := set.Print(stdout, flags.PrintImportant && !flags.PrintAll); err != nil {
 			return fail(stderr, exitFailed, err)
 		}
 		return 0
 	}
+	logs, err := openLog(set, early, stderr)
+	if err != nil {
+		return fail(stderr, exitBadConfig, err)
+	}
+	defer logs.Close()
+	log := logs.Logger()
 	cfg := *set.Current()
 	cfg.Logger, cfg.Settings = log, set
 	srv, err := namesrv.New(cfg)
 	if err != nil {
 		return fail(stderr, exitFailed, err)
 	}
+	http, err := startAdmin(srv, set, log)
+	if errors.Is(err, httpadmin.ErrPortInUse) {
+		return fail(stderr, exitPortInUse, err)
+	}
+	if err != nil {
+		return fail(stderr, exitFailed, err)
+	}
+	defer closeAdmin(http, log)
 	if err := srv.Start(ctx); err != nil {
 		if errors.Is(err, namesrv.ErrPortInUse) {
 			return fail(stderr, exitPortInUse, err)

@@ -7,14 +7,15 @@ import (
 
 // Flags are the command line options of RocketMQ's servers.
 type Flags struct {
-	ConfigFile     string            // -c, --configFile
-	NamesrvAddr    string            // -n, --namesrvAddr
-	PrintAll       bool              // -p, --printConfigItem
-	PrintImportant bool              // -m, --printImportantConfig
-	Help           bool              // -h, --help
-	Values         map[string]string // --set key=value, may be repeated
-	Properties     map[string]string // -Dname=value, as a Java virtual machine takes it
-	Ignored        []string          // options that were accepted without effect
+	ConfigFile     string // -c, --configFile
+	NamesrvAddr    string // -n, --namesrvAddr
+	PrintAll       bool   // -p, --printConfigItem
+	PrintImportant bool   // -m, --printImportantConfig
+	Help           bool   // -h, --help
+	// --log-format is in Values, as logFormat.
+	Values     map[string]string // --set key=value, may be repeated
+	Properties map[string]string // -Dname=value, as a Java virtual machine takes it
+	Ignored    []string          // options that were accepted without effect
 }
 
 // FlagsUsage describes the options for a help text.
@@ -22,6 +23,7 @@ const FlagsUsage = `  -c, --configFile FILE          read settings from a proper
   -n, --namesrvAddr HOST:PORT    name servers, separated by ;
   -p, --printConfigItem          print all settings and exit
   -m, --printImportantConfig     print the important settings and exit
+      --log-format text|json     how the log looks (logFormat)
       --set KEY=VALUE            set one key (may be repeated)
   -h, --help                     print this text
 `
@@ -55,6 +57,11 @@ func ParseFlags(args []string, ignored ...string) (Flags, error) {
 			f.PrintImportant = true
 		case "-h", "--help", "-help":
 			f.Help = true
+		case "--log-format":
+			var format string
+			if format, err = take(); err == nil {
+				f.Values["logFormat"] = format
+			}
 		case "--set":
 			var kv string
 			if kv, err = take(); err == nil {

@@ -80,7 +80,9 @@ const (
 	// raftShift leads from a member's port to its Raft port. RocketMQ's samples use 40911, which lies in the range from
 	// which the kernel serves outgoing connections: now and then one of those would hold it when a member starts.
 	raftShift = 5
-	host      = "127.0.0.1"
+	// adminShift leads from a process's port to its HTTP port: metrics and probes.
+	adminShift = 7
+	host       = "127.0.0.1"
 )
 
 // groupsMax is the largest number of groups that a cluster ever had.
@@ -100,10 +102,10 @@ func plan(spec Spec) (state, error) {
 		return st, fmt.Errorf("--flush %q is not allowed: %s or %s", spec.Flush, FlushSync, FlushAsync)
 	}
 	members := groups * spec.Nodes
-	last := spec.BasePort + listenShift + memberShift*(members-1) + raftShift
+	last := spec.BasePort + listenShift + memberShift*(members-1) + adminShift
 	if spec.BasePort < 1024 || last > 65535 {
 		return st, fmt.Errorf("--base-port %d is not allowed: 1024 to %d, because %d ports up to %d follow from it",
-			spec.BasePort, 65535-(last-spec.BasePort), 1+2*members, last)
+			spec.BasePort, 65535-(last-spec.BasePort), 2+3*members, last)
 	}
 	st.Namesrv = node{ID: "namesrv", Addr: at(spec.BasePort)}
 	for range groups {
@@ -138,7 +140,7 @@ func groupName(n int) string { return strings.TrimSuffix(BrokerName, "a") + stri
 // addMember lays out one more member of a group.
 func (st *state) addMember(group string) error {
 	listen := st.BasePort + listenShift + memberShift*st.Members
-	if listen+raftShift > 65535 {
+	if listen+adminShift > 65535 {
 		return fmt.Errorf("no port is left above %d for another member; start the cluster again in another --dir with a smaller --base-port", listen)
 	}
 	st.Brokers = append(st.Brokers, node{ID: "n" + strconv.Itoa(st.Members), Group: group, Addr: at(listen), RaftAddr: at(listen + raftShift)})
@@ -181,7 +183,9 @@ func namesrvConf(dir string, st state) string {
 listenPort=%s
 bindAddress=%s
 kvConfigPath=%s
-`, port, host, filepath.Join(dir, "namesrv", "kvConfig.json"))
+metricsPromExporterHost=%s
+metricsPromExporterPort=%s
+`, port, host, filepath.Join(dir, "namesrv", "kvConfig.json"), host, adminPort(st.Namesrv))
 }
 
 func brokerConf(dir string, st state, n node) string {
@@ -208,11 +212,22 @@ dLegerPeers=%s
 dLegerSelfId=%s
 autoCreateTopicEnable=true
 enablePropertyFilter=true
+metricsPromExporterHost=%s
+metricsPromExporterPort=%s
 # A local cluster stops at once instead of forwarding for clients that have not
 # heard of the new leader.
 shutdownDrainTime=0
 `, n.ID, confFile(dir, n), ClusterName, n.Group, host, host, port, st.Namesrv.Addr, filepath.Join(dir, n.ID),
-		segmentSize, flushDiskType(st.Flush), n.Group, strings.Join(peers, ";"), n.ID)
+		segmentSize, flushDiskType(st.Flush), n.Group, strings.Join(peers, ";"), n.ID, host, adminPort(n))
+}
+
+// adminAddr is where a process serves metrics and probes over HTTP.
+func adminAddr(n node) string { return net.JoinHostPort(host, adminPort(n)) }
+
+func adminPort(n node) string {
+	_, text, _ := net.SplitHostPort(n.Addr)
+	port, _ := strconv.Atoi(text)
+	return strconv.Itoa(port + adminShift)
 }
 
 func flushDiskType(flush string) string { return strings.ToUpper(flush) + "_FLUSH" }

@@ -266,7 +266,7 @@ func (c *Cluster) await(ctx context.Context, what string, done func() bool) erro
 // on, which is a kinder message than the child's, and comes before any start.
 func checkPorts(nodes []node) error {
 	for _, n := range nodes {
-		for _, addr := range []string{n.Addr, n.RaftAddr} {
+		for _, addr := range []string{n.Addr, n.RaftAddr, adminAddr(n)} {
 			if addr == "" {
 				continue
 			}
