@@ -22,6 +22,7 @@ const (
 // Reader reads one queue from an offset on. It belongs to one goroutine.
 type Reader struct {
 	client *Client
+	addr   string // whom to ask whatever the route says; "": by the route
 	topic  string
 	queue  Queue
 	next   int64
@@ -31,6 +32,13 @@ type Reader struct {
 // NewReader returns a reader of one queue that starts at the given offset.
 func (c *Client) NewReader(topic string, queue Queue, from int64) *Reader {
 	return &Reader{client: c, topic: topic, queue: queue, next: from}
+}
+
+// NewReaderAt is NewReader for one member of the group, whether it leads or not.
+func (c *Client) NewReaderAt(addr, topic string, queue Queue, from int64) *Reader {
+	r := c.NewReader(topic, queue, from)
+	r.addr = addr
+	return r
 }
 
 // Next is the offset of the message that is read next.
@@ -68,6 +76,9 @@ func (r *Reader) Read(ctx context.Context, wait time.Duration) ([]message.Stored
 
 // readOnce makes one attempt, and gives up the route when it fails.
 func (r *Reader) readOnce(ctx context.Context, wait time.Duration) ([]message.Stored, error) {
+	if r.addr != "" {
+		return r.readFrom(ctx, r.addr, wait)
+	}
 	route, err := r.client.Route(ctx, r.topic)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,8 @@
 //	sync-hang=true      an fsync does not return until the line is gone
 //	sync-error=EIO      each fsync fails
 //	write-error=ENOSPC  each write fails
+//	kill-after=7        at the 7th change of the disk from now on the process
+//	                    kills itself, before the change is made
 //	clock=-1h           the wall clock is wrong by so much
 //
 // It is in the binary that is shipped, because a drill must break the program

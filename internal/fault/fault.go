@@ -3,8 +3,10 @@ package fault
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +29,7 @@ type Set struct {
 	SyncHang   bool
 	SyncError  error
 	WriteError error
+	KillAfter  int64 // 0: never
 	Clock      time.Duration
 }
 
@@ -48,6 +51,8 @@ func Parse(text string) (Set, error) {
 			s.SyncDelay, err = time.ParseDuration(value)
 		case "clock":
 			s.Clock, err = time.ParseDuration(value)
+		case "kill-after":
+			s.KillAfter, err = strconv.ParseInt(value, 10, 64)
 		case "sync-hang":
 			s.SyncHang = value == "true"
 		case "sync-error":
@@ -80,6 +85,9 @@ type File struct {
 	set     Set
 	changed chan struct{} // closed when set changes
 
+	changes atomic.Int64 // of the disk, since set changed
+	kill    func()
+
 	stop chan struct{}
 	done chan struct{}
 }
@@ -87,9 +95,9 @@ type File struct {
 // Follow reads the file now, and again and again until Close. What it cannot
 // read is reported and changes nothing.
 func Follow(path string, base vfs.FS, report func(what string)) *File {
-	f := &File{path: path, changed: make(chan struct{}), stop: make(chan struct{}), done: make(chan struct{})}
+	f := &File{path: path, changed: make(chan struct{}), kill: killSelf, stop: make(chan struct{}), done: make(chan struct{})}
 	f.fs = vfs.NewFault(base, f.before)
-	seen := ""
+	seen := "\x00" // so that even an empty file is confirmed
 	take := func() {
 		b, err := os.ReadFile(path)
 		text := string(b)
@@ -144,6 +152,7 @@ func (f *File) take(s Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.set = s
+	f.changes.Store(0)
 	wall.Shift(s.Clock)
 	close(f.changed)
 	f.changed = make(chan struct{})
@@ -157,6 +166,11 @@ func (f *File) now() (Set, <-chan struct{}) {
 
 // before is called before each operation of the disk.
 func (f *File) before(op vfs.Op) error {
+	if op.Kind.Mutates() {
+		if s, _ := f.now(); s.KillAfter > 0 && f.changes.Add(1) >= s.KillAfter {
+			f.kill()
+		}
+	}
 	switch op.Kind {
 	case vfs.OpWrite:
 		s, _ := f.now()
@@ -165,6 +179,12 @@ func (f *File) before(op vfs.Op) error {
 		return f.beforeSync()
 	}
 	return nil
+}
+
+// killSelf does not return: nothing of the process may run on.
+func killSelf() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
 
 func (f *File) beforeSync() error {

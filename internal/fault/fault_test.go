@@ -14,10 +14,10 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	s, err := Parse("sync-delay=20ms\nsync-hang=true\n sync-error=EIO\nwrite-error=ENOSPC\n\nclock=-1h\n")
+	s, err := Parse("sync-delay=20ms\nsync-hang=true\n sync-error=EIO\nwrite-error=ENOSPC\n\nkill-after=7\nclock=-1h\n")
 	require.NoError(t, err)
-	require.Equal(t, Set{SyncDelay: 20 * time.Millisecond, SyncHang: true, SyncError: syscall.EIO, WriteError: syscall.ENOSPC, Clock: -time.Hour}, s)
-	for _, bad := range []string{"sync-dellay=1s", "sync-delay=1", "sync-error=EWRONG", "clock"} {
+	require.Equal(t, Set{SyncDelay: 20 * time.Millisecond, SyncHang: true, SyncError: syscall.EIO, WriteError: syscall.ENOSPC, KillAfter: 7, Clock: -time.Hour}, s)
+	for _, bad := range []string{"sync-dellay=1s", "sync-delay=1", "kill-after=x", "sync-error=EWRONG", "clock"} {
 		_, err := Parse(bad)
 		require.ErrorContains(t, err, bad)
 	}
@@ -54,6 +54,16 @@ func TestFollow(t *testing.T) {
 	require.ErrorIs(t, f.FS().SyncDir("."), syscall.EIO)
 	require.ErrorIs(t, f.FS().SyncFiles([]vfs.File{disk}), syscall.EIO)
 	require.WithinDuration(t, time.Now(), wall.Now(), 10*time.Second)
+
+	kills := 0
+	f.kill = func() { kills++ }
+	put("kill-after=2\n")
+	_, err = disk.ReadAt(make([]byte, 1), 0)
+	require.NoError(t, err)
+	require.NoError(t, write())
+	require.Zero(t, kills, "one change, and a reading")
+	require.NoError(t, disk.Sync())
+	require.Equal(t, 1, kills)
 
 	put("sync-hang=true\n")
 	synced := make(chan error, 1)

@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"internal/logging":   {},
 	"internal/metrics":   {"internal/histogram", "remoting", "remoting/protocol"},
 	"internal/httpadmin": {},
+	"internal/netns":     {},
 	"remoting/protocol":  {},
 	"remoting":           {"remoting/protocol"},
 	"store/segment":      {"internal/vfs"},
@@ -37,8 +38,8 @@ var mayImport = map[string][]string{
 	"admin":              {"remoting", "remoting/protocol", "message", "internal/config"},
 
 	// Tools: processes on this machine, drills over them, load.
-	"internal/local":       {"admin", "internal/config"},
-	"internal/drill":       {"admin", "internal/local"},
+	"internal/local":       {"admin", "internal/config", "internal/fault"},
+	"internal/drill":       {"admin", "internal/local", "internal/netns", "message"},
 	"internal/testcluster": {"broker", "namesrv", "admin", "internal/vfs"},
 	"bench":                {"admin", "internal/local"},
 	"internal/compose":     {"admin", "internal/drill", "internal/local"},

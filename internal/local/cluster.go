@@ -67,7 +67,7 @@ func Open(dir string) (*Cluster, error) {
 
 func newCluster(dir string, st state) (*Cluster, error) {
 	// Everything is on loopback: what takes longer than this is not there.
-	client, err := admin.New(admin.Config{NameServers: []string{st.Namesrv.Addr}, Timeout: time.Second})
+	client, err := admin.New(admin.Config{NameServers: admin.ParseNameServers(st.addresses()), Timeout: time.Second})
 	if err != nil {
 		return nil, err
 	}
@@ -77,8 +77,11 @@ func newCluster(dir string, st state) (*Cluster, error) {
 // Close gives up the connections. The processes go on.
 func (c *Cluster) Close() { c.client.Close() }
 
-// Namesrv returns the address of the name server.
-func (c *Cluster) Namesrv() string { return c.st.Namesrv.Addr }
+// Namesrv returns the addresses of the name servers, separated by ";".
+func (c *Cluster) Namesrv() string { return c.st.addresses() }
+
+// Namesrvs returns the ids of the name servers.
+func (c *Cluster) Namesrvs() []string { return ids(c.st.namesrvs()) }
 
 // Flush returns the flush mode, FlushSync or FlushAsync.
 func (c *Cluster) Flush() string { return c.st.Flush }
@@ -94,18 +97,24 @@ func (c *Cluster) Running() (alive, all int) {
 	return alive, all
 }
 
-// snapshot returns all nodes as they are recorded now, the name server first.
+// snapshot returns all nodes as they are recorded now, the name servers first.
 func (c *Cluster) snapshot() []node {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]node{c.st.Namesrv}, c.st.Brokers...)
+	return c.st.nodes()
+}
+
+// brokers is the part of snapshot that is no name server.
+func (c *Cluster) brokers() []node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.st.Brokers)
 }
 
 // Status asks every member for its role. A member that is down or does not
 // answer is reported so; that is no error.
 func (c *Cluster) Status(ctx context.Context) Status {
-	nodes := c.snapshot()
-	return Status{Namesrv: nodes[0].Addr, Brokers: c.askAll(ctx, nodes[1:])}
+	return Status{Namesrv: c.Namesrv(), Brokers: c.askAll(ctx, c.brokers())}
 }
 
 func (c *Cluster) askAll(ctx context.Context, nodes []node) []Broker {
@@ -142,7 +151,7 @@ func (c *Cluster) LeaderOf(ctx context.Context, group string, registered bool, e
 	for {
 		// An excepted member is not even asked: it may be stopped, and waiting for
 		// it would spoil the measurement of an election.
-		nodes := slices.DeleteFunc(c.snapshot()[1:], func(n node) bool { return n.Group != group || slices.Contains(except, n.ID) })
+		nodes := slices.DeleteFunc(c.brokers(), func(n node) bool { return n.Group != group || slices.Contains(except, n.ID) })
 		var best Broker
 		for _, b := range c.askAll(ctx, nodes) {
 			if b.Role == RoleLeader && b.Term > best.Term {
@@ -204,7 +213,11 @@ func (c *Cluster) Start(id string) error {
 	if n.RaftAddr == "" {
 		program = "mqnamesrv"
 	}
-	p, err := child(logFile(c.Dir, *n), filepath.Join(c.st.BinDir, program), "-c", confFile(c.Dir, *n))
+	var env []string
+	if c.st.Faults && n.RaftAddr != "" {
+		env = append(env, faultEnv+"="+faultFile(c.Dir, n.ID))
+	}
+	p, err := child(logFile(c.Dir, *n), n.Netns, env, filepath.Join(c.st.BinDir, program), "-c", confFile(c.Dir, *n))
 	if err != nil {
 		return err
 	}
@@ -215,6 +228,11 @@ func (c *Cluster) Start(id string) error {
 func (c *Cluster) find(id string) *node {
 	if c.st.Namesrv.ID == id {
 		return &c.st.Namesrv
+	}
+	for i := range c.st.Spare {
+		if c.st.Spare[i].ID == id {
+			return &c.st.Spare[i]
+		}
 	}
 	for i := range c.st.Brokers {
 		if c.st.Brokers[i].ID == id {
@@ -306,8 +324,9 @@ func (c *Cluster) stop() error {
 		c.mu.Unlock()
 	}
 	nodes := c.snapshot()
-	errs := stopAll(nodes[1:])
-	return errors.Join(append(errs, stopAll(nodes[:1])...)...)
+	first := len(nodes) - len(c.brokers())
+	errs := stopAll(nodes[first:])
+	return errors.Join(append(errs, stopAll(nodes[:first])...)...)
 }
 
 func stopAll(nodes []node) []error {
@@ -340,13 +359,15 @@ func (c *Cluster) Ended() []string {
 	if err != nil {
 		return nil
 	}
-	var ids []string
-	for _, n := range append([]node{st.Namesrv}, st.Brokers...) {
-		if !n.Alive() {
-			ids = append(ids, n.ID)
-		}
+	return ids(slices.DeleteFunc(st.nodes(), node.Alive))
+}
+
+func ids(nodes []node) []string {
+	var out []string
+	for _, n := range nodes {
+		out = append(out, n.ID)
 	}
-	return ids
+	return out
 }
 
 // LogTail returns the last dozen lines that a process printed.
@@ -358,13 +379,7 @@ func (c *Cluster) Members() []string { return c.MembersOf(BrokerName) }
 
 // MembersOf returns the ids of a group's members.
 func (c *Cluster) MembersOf(group string) []string {
-	var ids []string
-	for _, n := range c.snapshot()[1:] {
-		if n.Group == group {
-			ids = append(ids, n.ID)
-		}
-	}
-	return ids
+	return ids(slices.DeleteFunc(c.brokers(), func(n node) bool { return n.Group != group }))
 }
 
 // Groups returns the broker names of all groups.

@@ -45,6 +45,23 @@ type Spec struct {
 	BinDir   string // where mqnamesrv and mqbroker are; empty: beside this program
 	// Settings are keys of broker.conf for all members.
 	Settings map[string]string
+	// Namesrvs is the number of name servers; 0 means one. Each has the port after
+	// the one before it.
+	Namesrvs int
+	// Places puts processes, by id, somewhere else than on loopback.
+	Places map[string]Place
+	// Faults gives each member a fault file; see SetFault.
+	Faults bool
+	// Prepare is called when the directory is made and before anybody starts; nil
+	// for nothing.
+	Prepare func(dir string) error
+}
+
+// Place is where a process runs: an address of its own, in a network namespace
+// that somebody made before.
+type Place struct {
+	Host  string `json:"host"`
+	Netns string `json:"netns"`
 }
 
 // node is one child in the state file.
@@ -55,6 +72,7 @@ type node struct {
 	Group    string `json:"group,omitempty"`
 	Addr     string `json:"addr"`
 	RaftAddr string `json:"raftAddr,omitempty"`
+	Netns    string `json:"netns,omitempty"` // network namespace it runs in; "": ours
 	Process
 }
 
@@ -66,13 +84,35 @@ type state struct {
 	Nodes    int    `json:"nodes"`
 	Flush    string `json:"flush"`
 	BinDir   string `json:"binDir"`
+	Faults   bool   `json:"faults,omitempty"`
 	Namesrv  node   `json:"namesrv"`
+	Spare    []node `json:"spareNamesrvs,omitempty"` // name servers beyond the first
 	Brokers  []node `json:"brokers"`
 	// Groups and Members count what was ever made. Neither a name nor an id is
 	// used again: clients remember broker names, members the ids of the others.
 	Groups  int `json:"groups,omitempty"`
 	Members int `json:"members,omitempty"`
+
+	places map[string]Place // of Spec, for the processes to be laid out
 }
+
+// namesrvs lists the name servers, and addresses joins theirs.
+func (st *state) namesrvs() []node { return append([]node{st.Namesrv}, st.Spare...) }
+
+func (st *state) addresses() string {
+	var out []string
+	for _, n := range st.namesrvs() {
+		out = append(out, n.Addr)
+	}
+	return strings.Join(out, ";")
+}
+
+// nodes lists all processes, the name servers first.
+func (st *state) nodes() []node { return append(st.namesrvs(), st.Brokers...) }
+
+// namesrvsMax is the number of name servers that have ports of their own below
+// the first member's.
+const namesrvsMax = 8
 
 const (
 	listenShift = 10911 - 9876 // from the base port to the first member's
@@ -90,7 +130,7 @@ const groupsMax = 8
 
 // plan lays out the cluster's ports, all on loopback.
 func plan(spec Spec) (state, error) {
-	st := state{Kind: stateMarker, Format: 1, BasePort: spec.BasePort, Nodes: spec.Nodes, Flush: spec.Flush, BinDir: spec.BinDir}
+	st := state{Kind: stateMarker, Format: 1, BasePort: spec.BasePort, Nodes: spec.Nodes, Flush: spec.Flush, BinDir: spec.BinDir, Faults: spec.Faults, places: spec.Places}
 	groups := max(spec.Groups, 1)
 	if spec.Nodes < 1 || spec.Nodes > 7 || spec.Nodes%2 == 0 {
 		return st, fmt.Errorf("--nodes %d is not allowed: a group has 1, 3, 5 or 7 members (an even number survives no more failures than one less)", spec.Nodes)
@@ -107,7 +147,21 @@ func plan(spec Spec) (state, error) {
 		return st, fmt.Errorf("--base-port %d is not allowed: 1024 to %d, because %d ports up to %d follow from it",
 			spec.BasePort, 65535-(last-spec.BasePort), 2+3*members, last)
 	}
-	st.Namesrv = node{ID: "namesrv", Addr: at(spec.BasePort)}
+	if spec.Namesrvs > namesrvsMax {
+		return st, fmt.Errorf("%d name servers are not allowed: %d at most", spec.Namesrvs, namesrvsMax)
+	}
+	for i := range max(spec.Namesrvs, 1) {
+		id := "namesrv"
+		if i > 0 {
+			id += strconv.Itoa(i)
+		}
+		n := node{ID: id, Addr: st.at(id, spec.BasePort+i), Netns: spec.Places[id].Netns}
+		if i == 0 {
+			st.Namesrv = n
+		} else {
+			st.Spare = append(st.Spare, n)
+		}
+	}
 	for range groups {
 		if _, err := st.addGroup(); err != nil {
 			return st, err
@@ -116,7 +170,14 @@ func plan(spec Spec) (state, error) {
 	return st, nil
 }
 
-func at(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+// at is the address of a process, on loopback if it was given no place.
+func (st *state) at(id string, port int) string {
+	at := host
+	if p, ok := st.places[id]; ok {
+		at = p.Host
+	}
+	return net.JoinHostPort(at, strconv.Itoa(port))
+}
 
 // addGroup lays out one more group, with new members, and returns them.
 func (st *state) addGroup() ([]node, error) {
@@ -143,7 +204,8 @@ func (st *state) addMember(group string) error {
 	if listen+adminShift > 65535 {
 		return fmt.Errorf("no port is left above %d for another member; start the cluster again in another --dir with a smaller --base-port", listen)
 	}
-	st.Brokers = append(st.Brokers, node{ID: "n" + strconv.Itoa(st.Members), Group: group, Addr: at(listen), RaftAddr: at(listen + raftShift)})
+	id := "n" + strconv.Itoa(st.Members)
+	st.Brokers = append(st.Brokers, node{ID: id, Group: group, Addr: st.at(id, listen), RaftAddr: st.at(id, listen+raftShift), Netns: st.places[id].Netns})
 	st.Members++
 	return nil
 }
@@ -177,19 +239,19 @@ func (st *state) groups() []string {
 }
 
 // namesrvConf and brokerConf return the settings a child is started with.
-func namesrvConf(dir string, st state) string {
-	_, port, _ := net.SplitHostPort(st.Namesrv.Addr)
+func namesrvConf(dir string, n node) string {
+	host, port, _ := net.SplitHostPort(n.Addr)
 	return fmt.Sprintf(`# The name server of a local cluster, written by "mqadmin local up".
 listenPort=%s
 bindAddress=%s
 kvConfigPath=%s
 metricsPromExporterHost=%s
 metricsPromExporterPort=%s
-`, port, host, filepath.Join(dir, "namesrv", "kvConfig.json"), host, adminPort(st.Namesrv))
+`, port, host, filepath.Join(dir, n.ID, "kvConfig.json"), host, adminPort(n))
 }
 
 func brokerConf(dir string, st state, n node) string {
-	_, port, _ := net.SplitHostPort(n.Addr)
+	host, port, _ := net.SplitHostPort(n.Addr)
 	var peers []string
 	for _, p := range st.group(n.Group) {
 		peers = append(peers, p.ID+"-"+p.RaftAddr)
@@ -217,12 +279,15 @@ metricsPromExporterPort=%s
 # A local cluster stops at once instead of forwarding for clients that have not
 # heard of the new leader.
 shutdownDrainTime=0
-`, n.ID, confFile(dir, n), ClusterName, n.Group, host, host, port, st.Namesrv.Addr, filepath.Join(dir, n.ID),
+`, n.ID, confFile(dir, n), ClusterName, n.Group, host, host, port, st.addresses(), filepath.Join(dir, n.ID),
 		segmentSize, flushDiskType(st.Flush), n.Group, strings.Join(peers, ";"), n.ID, host, adminPort(n))
 }
 
 // adminAddr is where a process serves metrics and probes over HTTP.
-func adminAddr(n node) string { return net.JoinHostPort(host, adminPort(n)) }
+func adminAddr(n node) string {
+	host, _, _ := net.SplitHostPort(n.Addr)
+	return net.JoinHostPort(host, adminPort(n))
+}
 
 func adminPort(n node) string {
 	_, text, _ := net.SplitHostPort(n.Addr)
@@ -294,13 +359,13 @@ func FreeBasePort(members int) (int, error) {
 		// connections, so that nobody takes one before the child does.
 		base := 10000 + l.Addr().(*net.TCPAddr).Port%15000
 		l.Close()
-		st := state{BasePort: base, Namesrv: node{ID: "namesrv", Addr: at(base)}}
+		st := state{BasePort: base, Namesrv: node{ID: "namesrv", Addr: net.JoinHostPort(host, strconv.Itoa(base))}}
 		for range members {
 			if err := st.addMember(BrokerName); err != nil {
 				return 0, err
 			}
 		}
-		if checkPorts(append([]node{st.Namesrv}, st.Brokers...)) == nil {
+		if checkPorts(st.nodes()) == nil {
 			return base, nil
 		}
 	}

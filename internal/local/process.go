@@ -63,7 +63,9 @@ func startedAt(pid int) string {
 		return strings.TrimSpace(string(out))
 	}
 	fields := statFields(stat)
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+	// A zombie is gone once its other threads are: until then they may hold its
+	// ports and locks.
+	if len(fields) < 20 || fields[0] == "Z" && fields[17] == "1" || fields[0] == "X" {
 		return ""
 	}
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -71,8 +73,8 @@ func startedAt(pid int) string {
 }
 
 // statFields splits /proc/PID/stat after the command name, which may itself
-// hold spaces and parentheses. Index 0 is the state; utime, stime and starttime
-// are 11, 12 and 19.
+// hold spaces and parentheses. Index 0 is the state; utime, stime, the
+// number of threads and starttime are 11, 12, 17 and 19.
 func statFields(stat []byte) []string {
 	return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 }
@@ -105,13 +107,20 @@ func (p Process) Usage() (Usage, error) {
 
 // child starts a program whose output goes to a log file, in a session of its
 // own so that a Ctrl-C in the terminal does not reach it.
-func child(logFile, program string, args ...string) (Process, error) {
+// With a network namespace "ip netns exec" goes first, which becomes the program
+// without changing its process id.
+func child(logFile, netns string, env []string, program string, args ...string) (Process, error) {
 	out, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return Process{}, fmt.Errorf("open the log of %s: %w", filepath.Base(program), err)
 	}
 	defer out.Close()
-	cmd := exec.Command(program, args...)
+	argv := append([]string{program}, args...)
+	if netns != "" {
+		argv = append([]string{"ip", "netns", "exec", netns}, argv...)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -50,6 +50,12 @@ func Up(ctx context.Context, spec Spec) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.Prepare != nil {
+		if err := spec.Prepare(spec.Dir); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
 	if err := c.up(ctx); err != nil {
 		err = errors.Join(err, c.stop())
 		c.Close()
@@ -65,16 +71,18 @@ func prepare(dir string, want state, settings map[string]string) (*Cluster, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPorts(append([]node{st.Namesrv}, st.Brokers...)); err != nil {
+	if err := checkPorts(st.nodes()); err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{"logs", "namesrv"} {
+	for _, sub := range append([]string{"logs", "faults"}, ids(st.namesrvs())...) {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("create the local cluster's directory: %w", err)
 		}
 	}
-	if err := writeConf(confFile(dir, st.Namesrv), namesrvConf(dir, st), nil); err != nil {
-		return nil, err
+	for _, n := range st.namesrvs() {
+		if err := writeConf(confFile(dir, n), namesrvConf(dir, n), nil); err != nil {
+			return nil, err
+		}
 	}
 	if err := writeBrokerConfs(dir, st, st.Brokers, settings); err != nil {
 		return nil, err
@@ -116,7 +124,7 @@ func claim(dir string, want state) (state, error) {
 	if err != nil {
 		return want, err
 	}
-	for _, n := range append([]node{have.Namesrv}, have.Brokers...) {
+	for _, n := range have.nodes() {
 		if n.Alive() {
 			return want, fmt.Errorf("%w: name server %s, directory %s (%s is process %d); stop it with: mqadmin local down --dir %s",
 				ErrRunning, have.Namesrv.Addr, dir, n.ID, n.PID, dir)
@@ -137,7 +145,7 @@ func claim(dir string, want state) (state, error) {
 			}
 		}
 	}
-	have.Flush, have.BinDir = want.Flush, want.BinDir
+	have.Flush, have.BinDir, have.Faults, have.Spare = want.Flush, want.BinDir, want.Faults, want.Spare
 	// Nobody has been started yet: who is gone is not missed.
 	have.Namesrv.Process = Process{}
 	for i := range have.Brokers {
@@ -184,8 +192,10 @@ func binDir(dir string) (string, error) {
 }
 
 func (c *Cluster) up(ctx context.Context) error {
-	if err := c.Start(c.st.Namesrv.ID); err != nil {
-		return err
+	for _, id := range c.Namesrvs() {
+		if err := c.Start(id); err != nil {
+			return err
+		}
 	}
 	// The name server first, so that the leader's first registration finds it.
 	if err := c.await(ctx, "the name server to answer", func() bool {
@@ -266,6 +276,9 @@ func (c *Cluster) await(ctx context.Context, what string, done func() bool) erro
 // on, which is a kinder message than the child's, and comes before any start.
 func checkPorts(nodes []node) error {
 	for _, n := range nodes {
+		if n.Netns != "" {
+			continue // the address is not ours to listen on; the namespace is new
+		}
 		for _, addr := range []string{n.Addr, n.RaftAddr, adminAddr(n)} {
 			if addr == "" {
 				continue
