@@ -14,7 +14,7 @@ E2E         := COMETMQ_BIN=$(CURDIR)/bin go test -parallel 8
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint check fuzz e2e million interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out
+.PHONY: help build run test race lint check fuzz e2e million chaos drill-clients interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,15 @@ e2e: build ## only the end-to-end tests with the official Go client
 
 million: build ## a million timed messages over 24 h: memory, restart, none early (2 to 4 minutes)
 	cd test/e2e && $(E2E) -tags million -count=1 -v -timeout 20m -run TestMillionTimers ./...
+
+chaos: build ## faults that take long, and every drill: about 20 minutes; networks and volumes need root
+	$(if $(E2E_TAGS),go test -tags chaos -count=1 -timeout 2m ./internal/netns,@echo 'LEFT OUT: networks of namespaces need root')
+	cd test/e2e && $(E2E) -tags 'chaos $(E2E_TAGS)' -count=1 -timeout 25m -run Chaos -v .
+
+drill-clients: ## load programs with the official Go and Java clients, for drills with --clients eager,go,java (a JDK, Maven)
+	cd test/e2e && go build -o ../../bin/stockload ./cmd/stockload
+	mvn -q -B -f test/interop/java/pom.xml package
+	mkdir -p bin/stockload-java && cp -r test/interop/java/target/interop.jar test/interop/java/target/lib bin/stockload-java/
 
 interop-java: build ## the official Java 4.9.4 client against a local cluster (needs a JDK and Maven)
 	mvn -q -B -f test/interop/java/pom.xml package

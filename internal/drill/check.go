@@ -1,7 +1,9 @@
 package drill
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -18,7 +20,8 @@ type Verdict struct {
 	// outcome may store a message twice.
 	Duplicated int `json:"duplicated"`
 	// OutOfOrder counts messages whose first copy lies behind the first copy of
-	// a message that the same sender sent to the same queue later.
+	// a message that the same sender sent to the same queue later, and messages
+	// acknowledged at an offset that is not behind that of an earlier one.
 	OutOfOrder int `json:"outOfOrder"`
 	// OffsetsReused counts acknowledged offsets that hold another message, or
 	// that were acknowledged for two messages.
@@ -60,6 +63,7 @@ func Check(run string, h History, queues map[int32][]Found) Verdict {
 	for _, q := range sortedQueues(queues) {
 		v.checkQueue(run, q, queues[q], h, at, copies)
 	}
+	v.checkAckOrder(h)
 	acked := map[Position]ID{}
 	for _, a := range h.Acks {
 		if other, twice := acked[a.Position]; twice && other != a.ID {
@@ -110,6 +114,29 @@ func (v *Verdict) checkQueue(run string, queue int32, found []Found, h History, 
 			v.count(&v.OutOfOrder, "queue %d offset %d: %v lies behind message %d of that sender", queue, f.Offset, id, last)
 		}
 		newest[id.Sender] = max(newest[id.Sender], id.Seq)
+	}
+}
+
+// checkAckOrder: whoever waits for an answer before the next message finds that
+// one at a higher offset. It holds for senders without order too, whose client
+// may have tried another queue or left a late copy of an earlier attempt.
+func (v *Verdict) checkAckOrder(h History) {
+	type lane struct {
+		sender int
+		queue  int32
+	}
+	lanes := map[lane][]Ack{}
+	for _, a := range h.Acks {
+		lanes[lane{a.Sender, a.Queue}] = append(lanes[lane{a.Sender, a.Queue}], a)
+	}
+	for _, acks := range lanes {
+		slices.SortFunc(acks, func(a, b Ack) int { return cmp.Compare(a.Seq, b.Seq) })
+		for i := 1; i < len(acks); i++ {
+			// An equal offset is one that was given out twice, which is counted there.
+			if a, b := acks[i-1], acks[i]; b.Offset < a.Offset {
+				v.count(&v.OutOfOrder, "queue %d: %v was acknowledged at offset %d, and %v before it at %d", a.Queue, b.ID, b.Offset, a.ID, a.Offset)
+			}
+		}
 	}
 }
 

@@ -73,12 +73,18 @@ func TestCheckReportsEachKindOfFailure(t *testing.T) {
 		{"out of order", func(w *world) {
 			w.h.Acks[0].Offset, w.h.Acks[1].Offset = 1, 0
 			w.queues[0] = []Found{{0, body(0, 1)}, {1, body(0, 0)}}
-		}, func(v *Verdict) { v.OutOfOrder = 1 }, false},
-		{"out of order by a sender without order", func(w *world) {
+		}, func(v *Verdict) { v.OutOfOrder = 2 }, false}, // stored so, and acknowledged so
+		{"acknowledged out of order by a sender without order", func(w *world) {
+			// Its copies may lie anywhere, but each answer came before the next send.
 			w.h.Acks[0].Offset, w.h.Acks[1].Offset = 1, 0
 			w.h.Unordered = map[int]bool{0: true}
 			w.queues[0] = []Found{{0, body(0, 1)}, {1, body(0, 0)}}
-		}, func(*Verdict) {}, true},
+		}, func(v *Verdict) { v.OutOfOrder = 1 }, false},
+		{"a late copy of a sender without order", func(w *world) {
+			w.h.Unordered = map[int]bool{0: true}
+			w.h.Acks[0].Offset, w.h.Acks[1].Offset = 2, 3
+			w.queues[0] = []Found{{0, body(0, 1)}, {1, body(0, 0)}, {2, body(0, 0)}, {3, body(0, 1)}}
+		}, func(v *Verdict) { v.Found, v.Duplicated = 5, 2 }, true},
 		{"a hole", func(w *world) {
 			w.queues[0] = []Found{{0, body(0, 0)}, {2, body(0, 1)}}
 			w.h.Acks[1].Offset = 2

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cometmq/cometmq/admin"
 	"github.com/cometmq/cometmq/internal/local"
+	"github.com/cometmq/cometmq/internal/netns"
 )
 
 // Cluster is what a drill needs of the cluster it breaks: *local.Cluster, or the
@@ -38,10 +39,16 @@ type Cluster interface {
 
 // Config says which drill to run on which cluster.
 type Config struct {
-	Drill       string // a name of Names
-	Cluster     Cluster
+	Drill   string // a name of Names
+	Cluster Cluster
+	// Local is the same cluster where it is one of child processes, and Net the
+	// network it is in, if any; drills that need them are refused without.
+	Local       *local.Cluster
+	Net         *netns.Network
+	Settings    map[string]string // the cluster was started with, for the report
 	Trials      int
 	Outstanding int       // senders with one message each under way
+	Clients     []Stock   // stock clients that are load too
 	Progress    io.Writer // a line per step, for people; nil for none
 }
 
@@ -53,25 +60,30 @@ const (
 	attemptTimeout = time.Second
 	// stopGrace is how long outstanding sends may take when the load ends.
 	stopGrace = 10 * time.Second
+	auditTime = 3 * time.Minute
 )
-
-// Names lists the drills with a sentence each.
-func Names() [][2]string {
-	var out [][2]string
-	for _, f := range faults {
-		out = append(out, [2]string{f.name, f.about})
-	}
-	return out
-}
 
 // trial is one trial under way.
 type trial struct {
+	cfg     Config
 	cluster Cluster
+	local   *local.Cluster // nil in containers
+	net     *netns.Network
+	client  *admin.Client
+	run     string // names it in all bodies
+	topic   string
+
 	load    *Load
-	out     *Trial
-	old     local.Broker // who led before the fault
-	fault   time.Time    // when the damage was done
-	resumed time.Time    // when a paused leader was woken up
+	stock   []*stockClient
+	delayed *delayedLoad
+	commits *committer
+	journal journal
+
+	out       *Trial
+	old       local.Broker // who led before the fault
+	fault     time.Time    // when the damage was done
+	resumed   time.Time    // when a deposed leader was let go on
+	electedAt time.Time
 }
 
 // Run runs the drill's trials one after the other and reports on all of them.
@@ -82,29 +94,24 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep := &Report{Drill: f.name, Nodes: len(cfg.Cluster.Members()), Flush: cfg.Cluster.Flush(), Outstanding: cfg.Outstanding}
-	defer rep.summarize()
+	if f.needs.Network && cfg.Net == nil || !f.needs.None() && cfg.Local == nil {
+		return nil, fmt.Errorf("drill %s needs a local cluster that it starts itself", f.name)
+	}
+	rep := &Report{Drill: f.name, Nodes: len(cfg.Cluster.Members()), Flush: cfg.Cluster.Flush(), Outstanding: cfg.Outstanding, Settings: cfg.Settings}
+	defer func() {
+		rep.Machine = thisMachine()
+		rep.summarize()
+	}()
 	for n := 1; n <= cfg.Trials; n++ {
 		t, err := runTrial(ctx, cfg, f, n)
 		if err != nil {
 			return rep, fmt.Errorf("trial %d: %w", n, err)
 		}
 		rep.Trials = append(rep.Trials, *t)
-		say(cfg.Progress, "trial %d: %s  %s → %s  election %d ms, gap %d ms, acked %d, lost %d\n",
-			n, verdictWord(t.Pass), t.Node, t.Leader, t.ElectionMs, t.GapMs, t.Acked, t.Lost)
+		say(cfg.Progress, "trial %d: %s  %s → %s  election %d ms, first ack %d ms, gap %d ms, acked %d, lost %d  %s\n",
+			n, verdictWord(t.Pass), t.Node, t.Leader, t.ElectionMs, t.FirstAckMs, t.GapMs, t.Acked, t.Lost, t.Reason)
 	}
 	return rep, nil
-}
-
-func find(name string) (fault, error) {
-	var names []string
-	for _, f := range faults {
-		if f.name == name {
-			return f, nil
-		}
-		names = append(names, f.name)
-	}
-	return fault{}, fmt.Errorf("no drill %q; there are: %s", name, strings.Join(names, ", "))
 }
 
 func say(w io.Writer, format string, args ...any) {
@@ -120,23 +127,20 @@ func runTrial(ctx context.Context, cfg Config, f fault, n int) (*Trial, error) {
 	}
 	defer client.Close()
 	run := strconv.FormatInt(time.Now().UnixNano(), 36)
-	topic := "drill-" + run
-	if err := createTopic(ctx, cfg.Cluster, client, topic); err != nil {
+	t := &trial{cfg: cfg, cluster: cfg.Cluster, local: cfg.Local, net: cfg.Net, client: client, run: run, topic: "drill-" + run, out: &Trial{Trial: n, Pass: true}}
+	if err := t.createTopic(ctx, t.topic, topicQueues); err != nil {
 		return nil, err
 	}
-
-	t := &trial{cluster: cfg.Cluster, out: &Trial{Trial: n}}
-	t.load = newLoad(ctx, loadConfig{client: client, run: run, topic: topic, queues: topicQueues, size: bodySize})
-	began := time.Now()
-	t.load.start(cfg.Outstanding, "")
-	commits := startCommits(ctx, client, local.BrokerName, "drill-"+run, topic, topicQueues)
-	err = t.load.ackAfter(ctx, began)
-	if err == nil {
-		wait(ctx, settle)
-		say(cfg.Progress, "trial %d: %d acknowledged, now %s\n", n, t.load.acked.Load(), f.name)
-		err = f.run(ctx, t)
+	defer t.stopStock()
+	if err := t.startLoad(ctx, f); err != nil {
+		return nil, err
 	}
-	commits.stop()
+	say(cfg.Progress, "trial %d: %d acknowledged, now %s\n", n, t.load.acked.Load(), f.name)
+	err = f.run(ctx, t)
+	if err == nil {
+		err = t.awaitStock(ctx)
+	}
+	t.commits.stop()
 	history := t.load.stop(stopGrace)
 	if err == nil {
 		err = ctx.Err()
@@ -144,67 +148,177 @@ func runTrial(ctx context.Context, cfg Config, f fault, n int) (*Trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.out, t.audit(ctx, f, client, run, topic, history, commits)
-}
-
-// audit reads everything back and fills in the verdict.
-func (t *trial) audit(ctx context.Context, f fault, client *admin.Client, run, topic string, h History, commits *committer) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	queues, err := readBack(ctx, client, topic, local.BrokerName, topicQueues)
-	if err != nil {
-		return err
-	}
-	r := t.out
-	r.Verdict = Check(run, h, queues)
-	r.GapMs = longestGap(h.Acks, t.fault).Milliseconds()
-	behind, age, err := commits.behind(ctx, t.fault)
-	if err != nil {
-		return err
-	}
-	r.OffsetsBehind, r.OffsetsBehindMs = behind, age.Milliseconds()
-	for _, a := range h.Acks {
-		switch {
-		case t.resumed.IsZero() || a.From != t.old.Addr || !a.At.After(t.resumed):
-		case a.By == t.old.Addr:
-			r.OldLeaderAcks++
-		default:
-			r.OldLeaderForwarded++
+	if f.after != nil {
+		if err := f.after(ctx, t); err != nil {
+			return nil, err
 		}
 	}
-	r.Pass = r.Verdict.Pass()
-	if !r.Pass {
-		r.Reason = "the audit found what must not be"
-	}
-	if f.check != nil {
-		if reason := f.check(r); reason != "" {
-			r.Pass, r.Reason = false, reason
-		}
-	}
-	if r.Died = t.cluster.Ended(); len(r.Died) > 0 {
-		r.Pass, r.Reason = false, "ended by itself: "+strings.Join(r.Died, ", ")
-	}
-	return nil
+	return t.out, t.audit(ctx, f, history)
 }
 
-func createTopic(ctx context.Context, cluster Cluster, client *admin.Client, topic string) error {
+// startLoad starts everything that sends and consumes, and returns when it runs.
+func (t *trial) startLoad(ctx context.Context, f fault) error {
+	t.load = newLoad(ctx, loadConfig{client: t.client, run: t.run, topic: t.topic, queues: topicQueues, size: bodySize})
+	began := time.Now()
+	t.load.start(t.cfg.Outstanding, "")
+	t.commits = startCommits(ctx, t.client, local.BrokerName, "drill-"+t.run, t.topic, topicQueues)
+	if err := t.load.ackAfter(ctx, began); err != nil {
+		return err
+	}
+	for _, s := range t.cfg.Clients {
+		topic := t.topic + "-" + s.Name
+		if err := t.createTopic(ctx, topic, topicQueues); err != nil {
+			return err
+		}
+		c, err := startStock(s, t.cluster.Namesrv(), topic, t.run, t.client)
+		if err != nil {
+			return err
+		}
+		t.stock = append(t.stock, c)
+	}
+	for _, c := range t.stock {
+		if err := c.ready(ctx); err != nil {
+			return err
+		}
+	}
+	if f.delayed {
+		topic := t.topic + "-delayed"
+		if err := t.createTopic(ctx, topic, 1); err != nil {
+			return err
+		}
+		t.delayed = startDelayed(ctx, t.client, t.run, topic)
+	}
+	wait(ctx, settle)
+	return ctx.Err()
+}
+
+// stockPatience is how long a stock client may take to be acknowledged again:
+// it looks for the leader every 30 s.
+const stockPatience = 60 * time.Second
+
+// awaitStock waits until each stock client is acknowledged again. One that never
+// is, is no trial that cannot be carried out but a broken promise.
+func (t *trial) awaitStock(ctx context.Context) error {
+	for _, c := range t.stock {
+		patient, cancel := context.WithTimeout(ctx, stockPatience)
+		err := c.ackAfter(patient, time.Now())
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			t.out.fail(fmt.Sprintf("the %s client was not acknowledged again within %s", c.name, stockPatience))
+		}
+	}
+	if len(t.stock) > 0 {
+		wait(ctx, settle)
+	}
+	return ctx.Err()
+}
+
+func (t *trial) stopStock() {
+	for _, c := range t.stock {
+		c.kill()
+	}
+}
+
+func (t *trial) createTopic(ctx context.Context, topic string, queues int32) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, recoverTimeout, errors.New("the topic of the drill did not appear"))
 	defer cancel()
-	leader, err := cluster.Leader(ctx, true)
+	leader, err := t.cluster.Leader(ctx, true)
 	if err != nil {
 		return err
 	}
-	if err := client.CreateTopic(ctx, leader.Addr, topic, topicQueues); err != nil {
+	if err := t.client.CreateTopic(ctx, leader.Addr, topic, queues); err != nil {
 		return err
 	}
 	for {
-		if _, err = client.RouteData(ctx, topic); err == nil {
+		if _, err = t.client.RouteData(ctx, topic); err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// audit reads everything back and fills in the verdict.
+func (t *trial) audit(ctx context.Context, f fault, h History) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, auditTime, fmt.Errorf("the audit was not done within %s", auditTime))
+	defer cancel()
+	queues, err := readBack(ctx, t.client, t.topic, local.BrokerName, topicQueues)
+	if err != nil {
+		return err
+	}
+	r := t.out
+	r.Verdict = Check(t.run, h, queues)
+	if !r.Verdict.Pass() {
+		r.fail("the audit found what must not be")
+	}
+	r.GapMs = longestGap(h.Acks, t.fault).Milliseconds()
+	r.FirstAckMs = firstAck(h.Acks, t.fault).Milliseconds()
+	r.Errors, r.FirstError = t.load.failures()
+	behind, age, err := t.commits.behind(ctx, t.fault)
+	if err != nil {
+		return err
+	}
+	r.OffsetsBehind, r.OffsetsBehindMs = behind, age.Milliseconds()
+	t.countOldLeader(h)
+	acks := map[string][]Ack{"eager": h.Acks}
+	names := []string{"eager"}
+	for _, c := range t.stock {
+		ct, hist, err := c.audit(ctx, t)
+		if err != nil {
+			return err
+		}
+		r.Clients = append(r.Clients, ct)
+		names, acks[c.name] = append(names, c.name), hist.Acks
+		if !ct.Pass {
+			r.fail("the audit of the " + c.name + " client found what must not be")
+		}
+	}
+	if t.delayed != nil {
+		d := t.delayed.finish(ctx)
+		r.Delayed = &d
+		if !d.Pass() {
+			r.fail("delayed messages: " + strings.Join(d.Examples, "; "))
+		}
+	}
+	if r.Apart, err = t.apart(ctx); err != nil {
+		return err
+	}
+	if len(r.Apart) > 0 {
+		r.fail("members do not have the leader's log: " + strings.Join(r.Apart, ", "))
+	}
+	for _, check := range []func(*Trial) string{checkOffsets, f.check} {
+		if check == nil {
+			continue
+		}
+		if reason := check(r); reason != "" {
+			r.fail(reason)
+		}
+	}
+	if r.Died = t.cluster.Ended(); len(r.Died) > 0 {
+		r.fail("ended by itself: " + strings.Join(r.Died, ", "))
+	}
+	if times := ackTimes(h.Acks); len(times) > 0 {
+		r.Timeline = t.journal.timeline(times[0], names, acks)
+	}
+	return nil
+}
+
+// countOldLeader tells what a deposed leader acknowledged itself from what it
+// sent on.
+func (t *trial) countOldLeader(h History) {
+	for _, a := range h.Acks {
+		switch {
+		case t.resumed.IsZero() || a.From != t.old.Addr || !a.At.After(t.resumed):
+		case a.By == t.old.Addr:
+			t.out.OldLeaderAcks++
+		default:
+			t.out.OldLeaderForwarded++
 		}
 	}
 }

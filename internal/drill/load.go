@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,12 +19,15 @@ type Load struct {
 	ctx     context.Context // of every attempt; cancel gives up what is outstanding
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	watch   *leaderWatch
 	acked   atomic.Int64
 	lastAck atomic.Int64 // unix ns
 
-	mu      sync.Mutex // guards history and senders
-	history History
-	senders int
+	mu       sync.Mutex // guards the rest
+	history  History
+	senders  int
+	failed   int
+	firstErr string
 }
 
 type loadConfig struct {
@@ -37,6 +41,7 @@ type loadConfig struct {
 func newLoad(ctx context.Context, cfg loadConfig) *Load {
 	l := &Load{cfg: cfg, stopped: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(ctx)
+	l.watch = watchLeader(l.ctx, cfg.client)
 	return l
 }
 
@@ -88,11 +93,11 @@ func (l *Load) send(ctx context.Context, sender int, addr string) {
 	}
 }
 
-// try sends one message: by the route until it is acknowledged, or once to a
+// try sends one message: to whoever leads until it is acknowledged, or once to a
 // fixed address, where a failure leaves it unknown.
 func (l *Load) try(ctx context.Context, m admin.Message, addr string) (admin.SendResult, error) {
 	if addr == "" {
-		return l.cfg.client.Send(ctx, m)
+		return l.insist(ctx, m)
 	}
 	res, err := l.cfg.client.SendTo(ctx, addr, m)
 	if err != nil {
@@ -102,6 +107,52 @@ func (l *Load) try(ctx context.Context, m admin.Message, addr string) (admin.Sen
 		}
 	}
 	return res, err
+}
+
+// insist sends one message again and again, as an application with an eager
+// client would.
+func (l *Load) insist(ctx context.Context, m admin.Message) (admin.SendResult, error) {
+	for attempt := 1; ; attempt++ {
+		current, addr := l.watch.leader()
+		err := errNobodyLeads
+		var res admin.SendResult
+		if addr != "" {
+			if res, err = l.cfg.client.SendTo(current, addr, m); err == nil {
+				res.Attempts = attempt
+				return res, nil
+			}
+			// One that we gave up ourselves is no error of the broker.
+			if current.Err() == nil {
+				l.note(err)
+			}
+		}
+		if ctx.Err() != nil {
+			return res, err
+		}
+		l.watch.failed()
+		select {
+		case <-ctx.Done():
+			return res, err
+		case <-time.After(time.Millisecond << min(attempt, 4)):
+		}
+	}
+}
+
+var errNobodyLeads = errors.New("the name server knows no leader")
+
+func (l *Load) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed++; l.failed == 1 {
+		l.firstErr = err.Error()
+	}
+}
+
+// failures is how many attempts failed, and how the first one did.
+func (l *Load) failures() (int, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed, l.firstErr
 }
 
 func (l *Load) done() bool {
@@ -133,5 +184,6 @@ func (l *Load) stop(grace time.Duration) History {
 	l.wg.Wait()
 	timer.Stop()
 	l.cancel()
+	l.watch.wg.Wait()
 	return l.history
 }

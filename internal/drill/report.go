@@ -3,9 +3,7 @@ package drill
 import (
 	"fmt"
 	"io"
-	"slices"
 	"text/tabwriter"
-	"time"
 )
 
 // Trial is the report of one fault. The JSON names are a contract with scripts.
@@ -15,105 +13,105 @@ type Trial struct {
 	Leader string `json:"leader"`
 	Verdict
 
-	ElectionMs int64  `json:"electionMs"` // from the fault until a member says that it leads
-	GapMs      int64  `json:"gapMs"`      // longest time between two acknowledgements after the fault
+	ElectionMs int64 `json:"electionMs"` // from the fault until a member says that it leads
+	// FirstAckMs is from the fault to the acknowledgement that ended the silence
+	// after it.
+	FirstAckMs int64  `json:"firstAckMs"`
+	GapMs      int64  `json:"gapMs"` // longest time between two acknowledgements after the fault
 	TermBefore uint64 `json:"termBefore"`
 	TermAfter  uint64 `json:"termAfter"`
+
+	// Errors counts attempts that failed, of which each sender makes as many as it
+	// needs; FirstError is the first of them.
+	Errors     int    `json:"errors"`
+	FirstError string `json:"firstError,omitempty"`
 
 	// RestartMs is the time from starting all members again to the first
 	// acknowledgement (kill-all).
 	RestartMs int64 `json:"restartMs,omitempty"`
 	// OffsetsBehind counts the queues whose consumer offset is behind the last
 	// one confirmed before the fault; OffsetsBehindMs is the age, at the fault,
-	// of the oldest confirmed commit that is gone (kill-all).
+	// of the oldest confirmed commit that is gone.
 	OffsetsBehind   int   `json:"offsetsBehind"`
 	OffsetsBehindMs int64 `json:"offsetsBehindMs"`
-	// OldLeaderAcks counts acknowledgements by the old leader after it woke up,
-	// of messages that it stored itself; it is fenced, so there must be none
-	// unless it was elected again. OldLeaderForwarded counts those that it sent
-	// on to the new leader (pause-leader).
+	// OldLeaderAcks counts acknowledgements by the old leader after it was
+	// deposed, of messages that it stored itself; it is fenced, so there must be
+	// none unless it was elected again. OldLeaderForwarded counts those that it
+	// sent on to the new leader.
 	OldLeaderAcks      int `json:"oldLeaderAcks"`
 	OldLeaderForwarded int `json:"oldLeaderForwarded"`
 	// OldLeaderLeads says that the member that led before leads again at the end.
 	OldLeaderLeads bool `json:"oldLeaderLeads,omitempty"`
 
+	// Steps are the parts of a drill that does several things.
+	Steps []Step `json:"steps,omitempty"`
+	// Clients are the stock clients that were load too.
+	Clients []ClientTrial `json:"clients,omitempty"`
+	// Delayed judges the delayed messages (clock-jump).
+	Delayed *DelayedVerdict `json:"delayed,omitempty"`
+	// Wiped judges what the wiped member alone holds (wipe-follower).
+	Wiped *Verdict `json:"wiped,omitempty"`
+	// Apart lists members whose log was not as long as the leader's in the end.
+	Apart []string `json:"apart,omitempty"`
+
 	// Died are members that ended by themselves, whom the drill did not hurt.
 	Died []string `json:"died,omitempty"`
+
+	Timeline Timeline `json:"timeline"`
 
 	Pass   bool   `json:"pass"`
 	Reason string `json:"reason,omitempty"` // why not
 }
 
-// Summary sums up the trials of a run.
-type Summary struct {
-	Trials           int   `json:"trials"`
-	Acked            int   `json:"acked"`
-	Unknown          int   `json:"unknown"`
-	Lost             int   `json:"lost"`
-	Duplicated       int   `json:"duplicated"`
-	OutOfOrder       int   `json:"outOfOrder"`
-	OffsetsReused    int   `json:"offsetsReused"`
-	ElectionMsMedian int64 `json:"electionMsMedian"`
-	ElectionMsMax    int64 `json:"electionMsMax"`
-	GapMsMedian      int64 `json:"gapMsMedian"`
-	GapMsMax         int64 `json:"gapMsMax"`
-	Pass             bool  `json:"pass"`
+// Step is one part of a drill.
+type Step struct {
+	Name       string `json:"name"`
+	Node       string `json:"node,omitempty"`
+	ElectionMs int64  `json:"electionMs,omitempty"`
+	ResumedMs  int64  `json:"resumedMs,omitempty"` // from the healing to the next acknowledgement
+	NewTerm    bool   `json:"newTerm,omitempty"`   // somebody was elected meanwhile
+	Acked      int64  `json:"acked,omitempty"`     // acknowledgements meanwhile
+	Dropped    int64  `json:"dropped,omitempty"`   // packets that were dropped
+}
+
+// fail notes a broken promise; the first one is the reason.
+func (r *Trial) fail(reason string) {
+	if r.Pass {
+		r.Reason = reason
+	}
+	r.Pass = false
+}
+
+// ClientTrial is what became of one stock client's messages.
+type ClientTrial struct {
+	Client string `json:"client"` // go or java
+	Verdict
+	Failed     int    `json:"failed"` // sends that ended in an error
+	FirstError string `json:"firstError,omitempty"`
+	FirstAckMs int64  `json:"firstAckMs"`
+	GapMs      int64  `json:"gapMs"`
+
+	Consumed    int `json:"consumed"`    // messages its consumer was given, each once
+	Undelivered int `json:"undelivered"` // acknowledged and never given to it
+	Redelivered int `json:"redelivered"` // given to it again
+	// OffsetsRewound counts readings of the group's stored offset that were below
+	// an earlier one; OffsetsShort the queues whose offset was not at the end when
+	// everything was consumed and the consumer had gone.
+	OffsetsRewound int  `json:"offsetsRewound"`
+	OffsetsShort   int  `json:"offsetsShort"`
+	Pass           bool `json:"pass"`
 }
 
 // Report is what a drill prints.
 type Report struct {
-	Drill       string  `json:"drill"`
-	Nodes       int     `json:"nodes"`
-	Flush       string  `json:"flush"`
-	Outstanding int     `json:"outstanding"`
-	Trials      []Trial `json:"trials"`
-	Summary     Summary `json:"summary"`
-}
-
-// summarize fills in the summary.
-func (r *Report) summarize() {
-	s := Summary{Trials: len(r.Trials), Pass: len(r.Trials) > 0}
-	var elections, gaps []int64
-	for _, t := range r.Trials {
-		s.Acked += t.Acked
-		s.Unknown += t.Unknown
-		s.Lost += t.Lost
-		s.Duplicated += t.Duplicated
-		s.OutOfOrder += t.OutOfOrder
-		s.OffsetsReused += t.OffsetsReused
-		s.Pass = s.Pass && t.Pass
-		elections, gaps = append(elections, t.ElectionMs), append(gaps, t.GapMs)
-	}
-	if len(r.Trials) > 0 {
-		s.ElectionMsMedian, s.ElectionMsMax = median(elections), slices.Max(elections)
-		s.GapMsMedian, s.GapMsMax = median(gaps), slices.Max(gaps)
-	}
-	r.Summary = s
-}
-
-// median returns the middle value, the upper one of two.
-func median(v []int64) int64 {
-	v = slices.Sorted(slices.Values(v))
-	return v[len(v)/2]
-}
-
-// longestGap returns the longest time between two acknowledgements, from the
-// last one before the fault to the end.
-func longestGap(acks []Ack, fault time.Time) time.Duration {
-	times := make([]time.Time, 0, len(acks))
-	for _, a := range acks {
-		times = append(times, a.At)
-	}
-	slices.SortFunc(times, time.Time.Compare)
-	gap, last := time.Duration(0), fault
-	for _, t := range times {
-		if t.Before(fault) {
-			last = t
-			continue
-		}
-		gap, last = max(gap, t.Sub(last)), t
-	}
-	return gap
+	Drill       string            `json:"drill"`
+	Nodes       int               `json:"nodes"`
+	Flush       string            `json:"flush"`
+	Outstanding int               `json:"outstanding"`
+	Settings    map[string]string `json:"settings,omitempty"`
+	Machine     Machine           `json:"machine"`
+	Trials      []Trial           `json:"trials"`
+	Summary     Summary           `json:"summary"`
 }
 
 // Print writes the report for people.
@@ -129,17 +127,34 @@ func (r *Report) Print(w io.Writer) error {
 		return err
 	}
 	for _, t := range r.Trials {
-		if t.Reason != "" {
-			fmt.Fprintf(w, "trial %d: %s\n", t.Trial, t.Reason)
-		}
-		for _, e := range t.Examples {
-			fmt.Fprintf(w, "trial %d: %s\n", t.Trial, e)
-		}
+		t.printDetails(w)
 	}
 	s := r.Summary
 	_, err := fmt.Fprintf(w, "\n%s: %d trials, %d acknowledged, %d lost, %d reused, median election %d ms, median gap %d ms (longest %d ms)\n",
 		verdictWord(s.Pass), s.Trials, s.Acked, s.Lost, s.OffsetsReused, s.ElectionMsMedian, s.GapMsMedian, s.GapMsMax)
 	return err
+}
+
+func (r *Trial) printDetails(w io.Writer) {
+	for _, s := range r.Steps {
+		fmt.Fprintf(w, "trial %d: %s (%s): election %d ms, resumed after %d ms\n", r.Trial, s.Name, s.Node, s.ElectionMs, s.ResumedMs)
+	}
+	for _, c := range r.Clients {
+		fmt.Fprintf(w, "trial %d: %s client: %d acknowledged, %d failed, first after %d ms, %d lost, %d duplicated, %d consumed, %d undelivered, %d redelivered, %d offsets rewound  %s\n",
+			r.Trial, c.Client, c.Acked, c.Failed, c.FirstAckMs, c.Lost, c.Duplicated, c.Consumed, c.Undelivered, c.Redelivered, c.OffsetsRewound, verdictWord(c.Pass))
+		for _, e := range c.Examples {
+			fmt.Fprintf(w, "trial %d: %s client: %s\n", r.Trial, c.Client, e)
+		}
+	}
+	if d := r.Delayed; d != nil {
+		fmt.Fprintf(w, "trial %d: %d delayed messages, %d early, %d twice, %d missing, latest by %d ms\n", r.Trial, d.Sent, d.Early, d.Twice, d.Missing, d.LateMsMax)
+	}
+	if r.Reason != "" {
+		fmt.Fprintf(w, "trial %d: %s\n", r.Trial, r.Reason)
+	}
+	for _, e := range r.Examples {
+		fmt.Fprintf(w, "trial %d: %s\n", r.Trial, e)
+	}
 }
 
 func verdictWord(pass bool) string {

@@ -24,14 +24,33 @@ func TestLongestGapBeginsBeforeTheFault(t *testing.T) {
 	require.Equal(t, 20*time.Millisecond, longestGap(at(10, 90, 110), fault), "gaps before the fault do not count")
 }
 
+func TestFirstAckEndsTheSilenceOfTheFault(t *testing.T) {
+	start := time.Unix(0, 0)
+	at := func(ms ...int) (acks []Ack) {
+		for _, m := range ms {
+			acks = append(acks, Ack{At: start.Add(time.Duration(m) * time.Millisecond)})
+		}
+		return acks
+	}
+	fault := start.Add(100 * time.Millisecond)
+	require.Equal(t, 300*time.Millisecond, firstAck(at(0, 90, 400, 410), fault))
+	require.Equal(t, 300*time.Millisecond, firstAck(at(90, 101, 120, 400, 410), fault), "what was on its way is still answered")
+	require.Equal(t, 300*time.Millisecond, firstAck(at(90, 400, 410, 1500), fault), "a later silence is another one")
+	require.Zero(t, firstAck(at(0, 90), fault), "none")
+}
+
 func TestSummary(t *testing.T) {
 	r := Report{Trials: []Trial{
 		{ElectionMs: 300, GapMs: 500, Pass: true, Verdict: Verdict{Acked: 10}},
 		{ElectionMs: 200, GapMs: 900, Pass: true, Verdict: Verdict{Acked: 20, Duplicated: 1}},
 		{ElectionMs: 900, GapMs: 400, Pass: true, Verdict: Verdict{Acked: 30}},
 	}}
+	for i := range r.Trials {
+		r.Trials[i].Clients = []ClientTrial{{Client: "go", Failed: i, FirstAckMs: int64(10 * i), Verdict: Verdict{Acked: 7, Lost: i}}}
+	}
 	r.summarize()
-	require.Equal(t, Summary{Trials: 3, Acked: 60, Duplicated: 1, ElectionMsMedian: 300, ElectionMsMax: 900, GapMsMedian: 500, GapMsMax: 900, Pass: true}, r.Summary)
+	require.Equal(t, Summary{Trials: 3, Acked: 60, Duplicated: 1, ElectionMsMedian: 300, ElectionMsMax: 900, GapMsMedian: 500, GapMsMax: 900, Pass: true,
+		Clients: []ClientSummary{{Client: "go", Acked: 21, Failed: 3, Lost: 3, FirstAckMsMedian: 10, FirstAckMsMax: 20}}}, r.Summary)
 	r.Trials[1].Pass = false
 	r.summarize()
 	require.False(t, r.Summary.Pass)
@@ -64,8 +83,8 @@ func TestReportFields(t *testing.T) {
 		slices.Sort(out)
 		return out
 	}
-	require.Equal(t, []string{"drill", "flush", "nodes", "outstanding", "summary", "trials"}, keys(got))
+	require.Equal(t, []string{"drill", "flush", "machine", "nodes", "outstanding", "summary", "trials"}, keys(got))
 	require.Subset(t, keys(got["trials"].([]any)[0]), []string{"trial", "acked", "unknown", "lost", "duplicated", "outOfOrder",
-		"offsetsReused", "electionMs", "gapMs", "termBefore", "termAfter", "pass"})
+		"offsetsReused", "electionMs", "gapMs", "termBefore", "termAfter", "pass", "firstAckMs", "errors", "timeline"})
 	require.Subset(t, keys(got["summary"]), []string{"trials", "acked", "lost", "offsetsReused", "electionMsMedian", "gapMsMedian", "gapMsMax", "pass"})
 }

@@ -244,7 +244,7 @@ func TestAGroupIsAddedWhereItsPortsAreFree(t *testing.T) {
 	require.NoError(t, err)
 	st, err := plan(Spec{BasePort: base, Nodes: 1, Flush: FlushSync})
 	require.NoError(t, err)
-	l, err := net.Listen("tcp", at(base+listenShift+memberShift))
+	l, err := net.Listen("tcp", st.at("n1", base+listenShift+memberShift))
 	require.NoError(t, err)
 	defer l.Close()
 	added, err := st.addGroupWhereFree()

@@ -26,6 +26,9 @@ public final class Main {
             case "steady":
                 status = Steady.run(rest);
                 break;
+            case "stockload":
+                status = Stockload.run(rest);
+                break;
             case "scenarios":
                 status = Scenarios.run(rest);
                 break;
@@ -49,7 +52,7 @@ public final class Main {
 
     private static void usage() {
         System.err.println("usage: produce NAMESRV TOPIC FILE | consume NAMESRV TOPIC GROUP EXPECTED OUT | scenarios NAMESRV [NAME...]"
-            + " | steady NAMESRV TOPIC THREADS PAUSE_MS OUT STOP | admin NAMESRV TOPIC GROUP COMMANDS OUT"
+            + " | steady NAMESRV TOPIC THREADS PAUSE_MS OUT STOP | stockload NAMESRV TOPIC GROUP RUN SENDERS PAUSE_MS | admin NAMESRV TOPIC GROUP COMMANDS OUT"
             + " | latency NAMESRV TOPIC | failover NAMESRV TOPIC");
         System.exit(2);
     }
