@@ -276,7 +276,8 @@ func (t *trial) audit(ctx context.Context, f fault, h History) error {
 		r.Clients = append(r.Clients, ct)
 		names, acks[c.name] = append(names, c.name), hist.Acks
 		if !ct.Pass {
-			r.fail("the audit of the " + c.name + " client found what must not be")
+			r.fail(fmt.Sprintf("the audit of the %s client found what must not be: %d lost, %d out of order, %d undelivered, %d offsets rewound, %d short",
+				c.name, ct.Lost, ct.OutOfOrder, ct.Undelivered, ct.OffsetsRewound, ct.OffsetsShort))
 		}
 	}
 	if t.delayed != nil {
