@@ -259,6 +259,10 @@ func (t *trial) audit(ctx context.Context, f fault, h History) error {
 	}
 	r.GapMs = longestGap(h.Acks, t.fault).Milliseconds()
 	r.FirstAckMs = firstAck(h.Acks, t.fault).Milliseconds()
+	if len(r.Steps) == 0 && r.ElectionMs > r.FirstAckMs && r.TermAfter > r.TermBefore {
+		// Who acknowledges leads: on a busy machine the question came late.
+		r.ElectionMs = max(r.FirstAckMs, 1)
+	}
 	r.Errors, r.FirstError = t.load.failures()
 	behind, age, err := t.commits.behind(ctx, t.fault)
 	if err != nil {
@@ -276,8 +280,8 @@ func (t *trial) audit(ctx context.Context, f fault, h History) error {
 		r.Clients = append(r.Clients, ct)
 		names, acks[c.name] = append(names, c.name), hist.Acks
 		if !ct.Pass {
-			r.fail(fmt.Sprintf("the audit of the %s client found what must not be: %d lost, %d out of order, %d undelivered, %d offsets rewound, %d short",
-				c.name, ct.Lost, ct.OutOfOrder, ct.Undelivered, ct.OffsetsRewound, ct.OffsetsShort))
+			r.fail(fmt.Sprintf("the audit of the %s client found what must not be: %d lost, %d out of order, %d undelivered, offsets %d ms back, %d short",
+				c.name, ct.Lost, ct.OutOfOrder, ct.Undelivered, ct.OffsetRewindMs, ct.OffsetsShort))
 		}
 	}
 	if t.delayed != nil {

@@ -69,7 +69,7 @@ func TestTableOfReports(t *testing.T) {
 	require.NoError(t, err)
 	var b strings.Builder
 	require.NoError(t, WriteTable(&b, reports))
-	require.Contains(t, b.String(), "| kill-leader | 1 | 1 | 30 (30) | 44 (44) | 200 (200) | – | 2 / – | 15 | 0 | 0 | 0 ms, 0 | 0.42 | PASS |")
+	require.Contains(t, b.String(), "| kill-leader | 1 | 1 | 30 (30) | 44 (44) | 200 (200) | – | 2 / – | 15 | 0 | 0 | 0 | 0.42 | PASS |")
 
 	doc := filepath.Join(dir, "doc.md")
 	require.NoError(t, os.WriteFile(doc, []byte("before\n"+tableBegin+"old\n"+tableEnd+"after\n"), 0o644))

@@ -85,15 +85,23 @@ func TestCheckDelayedReportsEachKindOfFailure(t *testing.T) {
 }
 
 func TestReadingsNoticeARewind(t *testing.T) {
-	r := readings{highest: make([]int64, 2)}
-	for _, o := range []int64{1, 5, 5, 9} {
-		r.take(0, o)
-	}
-	require.Zero(t, r.rewinds)
-	r.take(1, 3) // another queue
-	require.Zero(t, r.rewinds)
-	r.take(0, 8)
-	require.Equal(t, 1, r.rewinds)
+	start := time.Unix(0, 0)
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	r := newReadings(2)
+	r.take(0, 1, at(0))
+	r.take(0, 5, at(100))
+	r.take(0, 5, at(200))
+	r.take(0, 9, at(300))
+	r.take(1, 3, at(300)) // another queue
+	require.Zero(t, r.worst)
+	r.take(0, 5, at(350))
+	require.Zero(t, r.worst, "9 was shown once: nobody knows for how long")
+	r.take(0, 9, at(400))
+	r.take(0, 9, at(550))
+	r.take(0, 8, at(600))
+	require.Equal(t, 250*time.Millisecond, r.worst, "9 was shown from 300 to 550")
+	r.take(0, 1, at(650))
+	require.Equal(t, 450*time.Millisecond, r.worst, "and 5, which is gone as well now, from 100 on")
 
 	found := map[int32][]Found{0: make([]Found, 9), 1: make([]Found, 3)}
 	require.Zero(t, r.short(found))
@@ -132,7 +140,7 @@ func TestStockEvents(t *testing.T) {
 func TestClientTrialCanFail(t *testing.T) {
 	for name, breakIt := range map[string]func(*ClientTrial){
 		"lost": func(r *ClientTrial) { r.Lost = 1 }, "undelivered": func(r *ClientTrial) { r.Undelivered = 1 },
-		"rewound": func(r *ClientTrial) { r.OffsetsRewound = 1 }, "short": func(r *ClientTrial) { r.OffsetsShort = 1 },
+		"rewound": func(r *ClientTrial) { r.OffsetRewindMs = 201 }, "short": func(r *ClientTrial) { r.OffsetsShort = 1 },
 		"reordered": func(r *ClientTrial) { r.OutOfOrder = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -94,12 +94,12 @@ type ClientTrial struct {
 	Consumed    int `json:"consumed"`    // messages its consumer was given, each once
 	Undelivered int `json:"undelivered"` // acknowledged and never given to it
 	Redelivered int `json:"redelivered"` // given to it again
-	// OffsetsRewound counts readings of the group's stored offset that were below
-	// an earlier one; OffsetsShort the queues whose offset was not at the end when
-	// everything was consumed and the consumer had gone.
-	OffsetsRewound int  `json:"offsetsRewound"`
-	OffsetsShort   int  `json:"offsetsShort"`
-	Pass           bool `json:"pass"`
+	// OffsetRewindMs is for how long a stored offset of the group had been shown
+	// that was gone later; OffsetsShort counts the queues whose offset did not get
+	// to the end after everything was consumed.
+	OffsetRewindMs int64 `json:"offsetRewindMs"`
+	OffsetsShort   int   `json:"offsetsShort"`
+	Pass           bool  `json:"pass"`
 }
 
 // Report is what a drill prints.
@@ -140,8 +140,8 @@ func (r *Trial) printDetails(w io.Writer) {
 		fmt.Fprintf(w, "trial %d: %s (%s): election %d ms, resumed after %d ms\n", r.Trial, s.Name, s.Node, s.ElectionMs, s.ResumedMs)
 	}
 	for _, c := range r.Clients {
-		fmt.Fprintf(w, "trial %d: %s client: %d acknowledged, %d failed, first after %d ms, %d lost, %d duplicated, %d consumed, %d undelivered, %d redelivered, %d offsets rewound  %s\n",
-			r.Trial, c.Client, c.Acked, c.Failed, c.FirstAckMs, c.Lost, c.Duplicated, c.Consumed, c.Undelivered, c.Redelivered, c.OffsetsRewound, verdictWord(c.Pass))
+		fmt.Fprintf(w, "trial %d: %s client: %d acknowledged, %d failed, first after %d ms, %d lost, %d duplicated, %d consumed, %d undelivered, %d redelivered, offsets %d ms back  %s\n",
+			r.Trial, c.Client, c.Acked, c.Failed, c.FirstAckMs, c.Lost, c.Duplicated, c.Consumed, c.Undelivered, c.Redelivered, c.OffsetRewindMs, verdictWord(c.Pass))
 		for _, e := range c.Examples {
 			fmt.Fprintf(w, "trial %d: %s client: %s\n", r.Trial, c.Client, e)
 		}

@@ -25,15 +25,43 @@ type offsetWatch struct {
 // readings are offsets in the order in which they were read.
 type readings struct {
 	highest []int64
-	rewinds int
+	// news are, for each queue, the readings that were higher than those before,
+	// of the last seconds.
+	news [][]reading
+	last []time.Time // of the last reading as high as the highest
+	// worst is for how long an offset had been shown that was gone later. A leader
+	// shows what it collects before that is replicated, and its death loses it.
+	worst time.Duration
 }
 
+type reading struct {
+	offset int64
+	at     time.Time
+}
+
+func newReadings(queues int) readings {
+	return readings{highest: make([]int64, queues), news: make([][]reading, queues), last: make([]time.Time, queues)}
+}
+
+// newsMax is how many readings are kept: far more than the bound's worth.
+const newsMax = 100
+
 // take notes one reading.
-func (r *readings) take(queue int, offset int64) {
-	if offset < r.highest[queue] {
-		r.rewinds++
+func (r *readings) take(queue int, offset int64, at time.Time) {
+	switch news := r.news[queue]; {
+	case offset > r.highest[queue]:
+		r.highest[queue], r.last[queue] = offset, at
+		r.news[queue] = append(news[max(0, len(news)-newsMax):], reading{offset, at})
+	case offset == r.highest[queue]:
+		r.last[queue] = at
+	default:
+		for _, n := range news {
+			if n.offset > offset {
+				r.worst = max(r.worst, r.last[queue].Sub(n.at))
+				break
+			}
+		}
 	}
-	r.highest[queue] = max(r.highest[queue], offset)
 }
 
 // short counts the queues that were not read to their end.
@@ -50,7 +78,7 @@ func (r *readings) short(queues map[int32][]Found) int {
 const offsetPause = 50 * time.Millisecond
 
 func watchOffsets(client *admin.Client, group, topic string, queues int) *offsetWatch {
-	w := &offsetWatch{client: client, group: group, topic: topic, queues: queues, seen: readings{highest: make([]int64, queues)}}
+	w := &offsetWatch{client: client, group: group, topic: topic, queues: queues, seen: newReadings(queues)}
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(context.Background())
 	w.wg.Go(func() {
@@ -74,7 +102,7 @@ func (w *offsetWatch) look(ctx context.Context) {
 			continue
 		}
 		w.mu.Lock()
-		w.seen.take(q, offset)
+		w.seen.take(q, offset, time.Now())
 		w.mu.Unlock()
 	}
 }
@@ -86,23 +114,25 @@ func (w *offsetWatch) stop() {
 	})
 }
 
-func (w *offsetWatch) rewound() int {
+func (w *offsetWatch) rewound() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.seen.rewinds
+	return w.seen.worst
 }
 
-// shortPatience is how long a consumer's last offsets may take to be stored.
-const shortPatience = 10 * time.Second
+// shortPatience is how long a consumer's last offsets may take to be stored:
+// consumers report them every 5 s.
+const shortPatience = 20 * time.Second
 
 // short counts the queues whose stored offset does not get to the end of what
-// they hold, after the watch has stopped.
+// they hold.
 func (w *offsetWatch) short(ctx context.Context, queues map[int32][]Found) int {
 	ctx, cancel := context.WithTimeout(ctx, shortPatience)
 	defer cancel()
 	for {
-		w.look(ctx)
+		w.mu.Lock()
 		n := w.seen.short(queues)
+		w.mu.Unlock()
 		if n == 0 || ctx.Err() != nil {
 			return n
 		}

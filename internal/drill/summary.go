@@ -39,7 +39,7 @@ type ClientSummary struct {
 	Duplicated       int    `json:"duplicated"`
 	Undelivered      int    `json:"undelivered"`
 	Redelivered      int    `json:"redelivered"`
-	OffsetsRewound   int    `json:"offsetsRewound"`
+	OffsetRewindMs   int64  `json:"offsetRewindMs"` // the worst trial's
 	FirstAckMsMedian int64  `json:"firstAckMsMedian"`
 	FirstAckMsMax    int64  `json:"firstAckMsMax"`
 }
@@ -107,7 +107,7 @@ func (r *Report) summarizeClient(i int) ClientSummary {
 		s.Duplicated += c.Duplicated
 		s.Undelivered += c.Undelivered
 		s.Redelivered += c.Redelivered
-		s.OffsetsRewound += c.OffsetsRewound
+		s.OffsetRewindMs = max(s.OffsetRewindMs, c.OffsetRewindMs)
 		first = append(first, c.FirstAckMs)
 	}
 	s.FirstAckMsMedian, s.FirstAckMsMax = middleAndMax(first)

@@ -39,16 +39,16 @@ func WriteTable(w io.Writer, reports []*Report) error {
 	b.WriteString(tableHead)
 	for _, r := range reports {
 		s := r.Summary
-		acked, lost, duplicated, rewound := s.Acked, s.Lost, s.Duplicated, 0
+		acked, lost, duplicated, rewound := s.Acked, s.Lost, s.Duplicated, s.OffsetsBehindMs
 		first, failed := map[string]string{}, map[string]string{}
 		for _, c := range s.Clients {
-			acked, lost, duplicated, rewound = acked+c.Acked, lost+c.Lost, duplicated+c.Duplicated, rewound+c.OffsetsRewound
+			acked, lost, duplicated, rewound = acked+c.Acked, lost+c.Lost, duplicated+c.Duplicated, max(rewound, c.OffsetRewindMs)
 			first[c.Client], failed[c.Client] = times(c.FirstAckMsMedian, c.FirstAckMsMax), strconv.Itoa(c.Failed)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %d | %s | %s | %s | %s | %s / %s | %d | %d | %d | %d ms, %d | %s | %s |\n",
+		fmt.Fprintf(&b, "| %s | %s | %d | %s | %s | %s | %s | %s / %s | %d | %d | %d | %d | %s | %s |\n",
 			r.Drill, or(r.Settings["standInBrokers"], "0"), s.Trials, times(s.ElectionMsMedian, s.ElectionMsMax), times(s.FirstAckMsMedian, s.FirstAckMsMax),
 			or(first["java"], "–"), or(first["go"], "–"), or(failed["java"], "–"), or(failed["go"], "–"),
-			acked, lost, duplicated, s.OffsetsBehindMs, rewound, r.Machine.Load, verdictWord(s.Pass))
+			acked, lost, duplicated, rewound, r.Machine.Load, verdictWord(s.Pass))
 	}
 	_, err := w.Write(b.Bytes())
 	return err
