@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 
 	// Tools: processes on this machine, drills over them, load.
 	"internal/local":       {"admin", "internal/config", "internal/fault"},
-	"internal/drill":       {"admin", "internal/local", "internal/netns", "message"},
+	"internal/drill":       {"admin", "internal/local", "internal/netns", "message", "remoting/protocol"},
 	"internal/testcluster": {"broker", "namesrv", "admin", "internal/vfs"},
 	"bench":                {"admin", "internal/local"},
 	"internal/compose":     {"admin", "internal/drill", "internal/local"},
