@@ -81,8 +81,10 @@ type trial struct {
 
 	out       *Trial
 	old       local.Broker // who led before the fault
-	fault     time.Time    // when the damage was done
-	resumed   time.Time    // when a deposed leader was let go on
+	began     time.Time
+	ended     time.Time // of the load of the eager client
+	fault     time.Time // when the damage was done
+	resumed   time.Time // when a deposed leader was let go on
 	electedAt time.Time
 }
 
@@ -102,8 +104,22 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		rep.Machine = thisMachine()
 		rep.summarize()
 	}()
+	client, err := admin.New(admin.Config{NameServers: admin.ParseNameServers(cfg.Cluster.Namesrv()), Timeout: attemptTimeout, RefusalsMax: -1})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	stock, err := startStockClients(ctx, cfg, client)
+	defer func() {
+		for _, c := range stock {
+			c.kill()
+		}
+	}()
+	if err != nil {
+		return rep, err
+	}
 	for n := 1; n <= cfg.Trials; n++ {
-		t, err := runTrial(ctx, cfg, f, n)
+		t, err := runTrial(ctx, cfg, f, client, stock, n)
 		if err != nil {
 			return rep, fmt.Errorf("trial %d: %w", n, err)
 		}
@@ -111,8 +127,44 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		say(cfg.Progress, "trial %d: %s  %s → %s  election %d ms, first ack %d ms, gap %d ms, acked %d, lost %d  %s\n",
 			n, verdictWord(t.Pass), t.Node, t.Leader, t.ElectionMs, t.FirstAckMs, t.GapMs, t.Acked, t.Lost, t.Reason)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, auditTime, fmt.Errorf("the audit of the stock clients was not done within %s", auditTime))
+	defer cancel()
+	for _, c := range stock {
+		a, err := c.audit(ctx, client)
+		if err != nil {
+			return rep, err
+		}
+		rep.Clients = append(rep.Clients, a)
+	}
 	return rep, nil
 }
+
+// startStockClients starts the load programs, and returns those that it started
+// even if it fails.
+func startStockClients(ctx context.Context, cfg Config, client *admin.Client) ([]*stockClient, error) {
+	var out []*stockClient
+	run := newRun()
+	for _, s := range cfg.Clients {
+		topic := "drill-" + run + "-" + s.Name
+		if err := createTopic(ctx, cfg.Cluster, client, topic, topicQueues); err != nil {
+			return out, err
+		}
+		c, err := startStock(s, cfg.Cluster.Namesrv(), topic, run, client)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, c)
+	}
+	for _, c := range out {
+		if err := c.ready(ctx); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// newRun names what no other run's messages are named.
+func newRun() string { return strconv.FormatInt(time.Now().UnixNano(), 36) }
 
 func say(w io.Writer, format string, args ...any) {
 	if w != nil {
@@ -120,19 +172,15 @@ func say(w io.Writer, format string, args ...any) {
 	}
 }
 
-func runTrial(ctx context.Context, cfg Config, f fault, n int) (*Trial, error) {
-	client, err := admin.New(admin.Config{NameServers: admin.ParseNameServers(cfg.Cluster.Namesrv()), Timeout: attemptTimeout, RefusalsMax: -1})
+func runTrial(ctx context.Context, cfg Config, f fault, client *admin.Client, stock []*stockClient, n int) (*Trial, error) {
+	run := newRun()
+	t := &trial{cfg: cfg, cluster: cfg.Cluster, local: cfg.Local, net: cfg.Net, client: client, stock: stock, began: time.Now(),
+		run: run, topic: "drill-" + run, out: &Trial{Trial: n, Pass: true}}
+	if err := createTopic(ctx, t.cluster, t.client, t.topic, topicQueues); err != nil {
+		return nil, err
+	}
+	err := t.startLoad(ctx, f)
 	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	run := strconv.FormatInt(time.Now().UnixNano(), 36)
-	t := &trial{cfg: cfg, cluster: cfg.Cluster, local: cfg.Local, net: cfg.Net, client: client, run: run, topic: "drill-" + run, out: &Trial{Trial: n, Pass: true}}
-	if err := t.createTopic(ctx, t.topic, topicQueues); err != nil {
-		return nil, err
-	}
-	defer t.stopStock()
-	if err := t.startLoad(ctx, f); err != nil {
 		return nil, err
 	}
 	say(cfg.Progress, "trial %d: %d acknowledged, now %s\n", n, t.load.acked.Load(), f.name)
@@ -141,6 +189,7 @@ func runTrial(ctx context.Context, cfg Config, f fault, n int) (*Trial, error) {
 		err = t.awaitStock(ctx)
 	}
 	t.commits.stop()
+	t.ended = time.Now()
 	history := t.load.stop(stopGrace)
 	if err == nil {
 		err = ctx.Err()
@@ -165,25 +214,9 @@ func (t *trial) startLoad(ctx context.Context, f fault) error {
 	if err := t.load.ackAfter(ctx, began); err != nil {
 		return err
 	}
-	for _, s := range t.cfg.Clients {
-		topic := t.topic + "-" + s.Name
-		if err := t.createTopic(ctx, topic, topicQueues); err != nil {
-			return err
-		}
-		c, err := startStock(s, t.cluster.Namesrv(), topic, t.run, t.client)
-		if err != nil {
-			return err
-		}
-		t.stock = append(t.stock, c)
-	}
-	for _, c := range t.stock {
-		if err := c.ready(ctx); err != nil {
-			return err
-		}
-	}
 	if f.delayed {
 		topic := t.topic + "-delayed"
-		if err := t.createTopic(ctx, topic, 1); err != nil {
+		if err := createTopic(ctx, t.cluster, t.client, topic, 1); err != nil {
 			return err
 		}
 		t.delayed = startDelayed(ctx, t.client, t.run, topic)
@@ -216,24 +249,18 @@ func (t *trial) awaitStock(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (t *trial) stopStock() {
-	for _, c := range t.stock {
-		c.kill()
-	}
-}
-
-func (t *trial) createTopic(ctx context.Context, topic string, queues int32) error {
+func createTopic(ctx context.Context, cluster Cluster, client *admin.Client, topic string, queues int32) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, recoverTimeout, errors.New("the topic of the drill did not appear"))
 	defer cancel()
-	leader, err := t.cluster.Leader(ctx, true)
+	leader, err := cluster.Leader(ctx, true)
 	if err != nil {
 		return err
 	}
-	if err := t.client.CreateTopic(ctx, leader.Addr, topic, queues); err != nil {
+	if err := client.CreateTopic(ctx, leader.Addr, topic, queues); err != nil {
 		return err
 	}
 	for {
-		if _, err = t.client.RouteData(ctx, topic); err == nil {
+		if _, err = client.RouteData(ctx, topic); err == nil {
 			return nil
 		}
 		select {
@@ -273,16 +300,9 @@ func (t *trial) audit(ctx context.Context, f fault, h History) error {
 	acks := map[string][]Ack{"eager": h.Acks}
 	names := []string{"eager"}
 	for _, c := range t.stock {
-		ct, hist, err := c.audit(ctx, t)
-		if err != nil {
-			return err
-		}
-		r.Clients = append(r.Clients, ct)
-		names, acks[c.name] = append(names, c.name), hist.Acks
-		if !ct.Pass {
-			r.fail(fmt.Sprintf("the audit of the %s client found what must not be: %d lost, %d out of order, %d undelivered, offsets %d ms back, %d short",
-				c.name, ct.Lost, ct.OutOfOrder, ct.Undelivered, ct.OffsetRewindMs, ct.OffsetsShort))
-		}
+		seen, seenAcks := c.trial(t.began, t.fault, t.ended)
+		r.Clients = append(r.Clients, seen)
+		names, acks[c.name] = append(names, c.name), seenAcks
 	}
 	if t.delayed != nil {
 		d := t.delayed.finish(ctx)

@@ -19,9 +19,10 @@ import (
 func sample() *Report {
 	r := &Report{Drill: "kill-leader", Nodes: 3, Flush: "sync", Settings: map[string]string{"standInBrokers": "1"}, Machine: Machine{Load: "0.42"},
 		Trials: []Trial{{Trial: 1, Node: "n0", ElectionMs: 30, FirstAckMs: 44, Verdict: Verdict{Acked: 10}, Pass: true,
-			Clients: []ClientTrial{{Client: "java", Verdict: Verdict{Acked: 5}, FirstAckMs: 200, Failed: 2}},
+			Clients: []ClientTrial{{Client: "java", Acked: 5, FirstAckMs: 200, Failed: 2}},
 			Timeline: Timeline{BucketMs: 100, Events: []Event{{150, "SIGKILL n0 <script>", eventFault}},
-				Acks: []TimelineRow{{"eager", []int{5, 0, 7}}, {"java", []int{1}}}}}}}
+				Acks: []TimelineRow{{"eager", []int{5, 0, 7}}, {"java", []int{1}}}}}},
+		Clients: []ClientAudit{{Client: "java", Verdict: Verdict{Acked: 5}, Pass: true}}}
 	r.summarize()
 	return r
 }
@@ -70,6 +71,13 @@ func TestTableOfReports(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, WriteTable(&b, reports))
 	require.Contains(t, b.String(), "| kill-leader | 1 | 1 | 30 (30) | 44 (44) | 200 (200) | – | 2 / – | 15 | 0 | 0 | 0 | 0.42 | PASS |")
+
+	twice, err := ReadReports([]string{file, file})
+	require.NoError(t, err)
+	require.Len(t, twice, 1, "reports of one drill are one row")
+	require.Equal(t, 2, twice[0].Summary.Trials)
+	require.Equal(t, 20, twice[0].Summary.Acked)
+	require.Equal(t, 10, twice[0].Summary.Clients[0].Acked)
 
 	doc := filepath.Join(dir, "doc.md")
 	require.NoError(t, os.WriteFile(doc, []byte("before\n"+tableBegin+"old\n"+tableEnd+"after\n"), 0o644))

@@ -118,8 +118,8 @@ func TestStockEvents(t *testing.T) {
 	for _, e := range []stockEvent{
 		{Event: "ready"},
 		{Event: "acked", Sender: 1, Seq: 0, Queue: 2, Offset: 7, AtMs: 5000},
-		{Event: "failed", Sender: 1, Seq: 1, Error: "timeout"},
-		{Event: "failed", Sender: 1, Seq: 2, Error: "refused"},
+		{Event: "failed", Sender: 1, Seq: 1, Error: "timeout", AtMs: 5050},
+		{Event: "failed", Sender: 1, Seq: 2, Error: "refused", AtMs: 5051},
 		{Event: "acked", Sender: 1, Seq: 3, Queue: 2, Offset: 8, AtMs: 5100},
 		{Event: "consumed", Sender: 1, Seq: 3},
 		{Event: "consumed", Sender: 1, Seq: 3},
@@ -130,8 +130,9 @@ func TestStockEvents(t *testing.T) {
 	require.True(t, c.isReady)
 	require.Equal(t, []Ack{{ID: ID{1, 0}, Position: Position{2, 7}, At: time.UnixMilli(5000)}, {ID: ID{1, 3}, Position: Position{2, 8}, At: time.UnixMilli(5100)}}, c.history.Acks)
 	require.Equal(t, []ID{{1, 1}, {1, 2}}, c.history.Unknown)
-	require.Equal(t, 2, c.failed)
-	require.Equal(t, "timeout", c.firstErr)
+	seen, acks := c.trial(time.UnixMilli(5050), time.UnixMilli(5060), time.UnixMilli(6000))
+	require.Equal(t, ClientTrial{Client: "", Acked: 1, Failed: 1, FirstError: "refused", FirstAckMs: 40, GapMs: 40}, seen, "one trial of several")
+	require.Len(t, acks, 1)
 	require.EqualValues(t, 4, c.sent[1])
 	require.Equal(t, 1, c.undelivered())
 	require.Equal(t, 2, c.consumed[ID{1, 3}])
@@ -139,14 +140,14 @@ func TestStockEvents(t *testing.T) {
 	require.ErrorContains(t, c.broken, "no route")
 }
 
-func TestClientTrialCanFail(t *testing.T) {
-	for name, breakIt := range map[string]func(*ClientTrial){
-		"lost": func(r *ClientTrial) { r.Lost = 1 }, "undelivered": func(r *ClientTrial) { r.Undelivered = 1 },
-		"rewound": func(r *ClientTrial) { r.OffsetRewindMs = 201 }, "short": func(r *ClientTrial) { r.OffsetsShort = 1 },
-		"reordered": func(r *ClientTrial) { r.OutOfOrder = 1 },
+func TestClientAuditCanFail(t *testing.T) {
+	for name, breakIt := range map[string]func(*ClientAudit){
+		"lost": func(r *ClientAudit) { r.Lost = 1 }, "undelivered": func(r *ClientAudit) { r.Undelivered = 1 },
+		"rewound": func(r *ClientAudit) { r.OffsetRewindMs = 201 }, "short": func(r *ClientAudit) { r.OffsetsShort = 1 },
+		"reordered": func(r *ClientAudit) { r.OutOfOrder = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			var r ClientTrial
+			var r ClientAudit
 			r.judge()
 			require.True(t, r.Pass)
 			breakIt(&r)

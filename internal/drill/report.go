@@ -82,15 +82,20 @@ func (r *Trial) fail(reason string) {
 	r.Pass = false
 }
 
-// ClientTrial is what became of one stock client's messages.
+// ClientTrial is what one stock client saw of a trial.
 type ClientTrial struct {
-	Client string `json:"client"` // go or java
-	Verdict
+	Client     string `json:"client"` // go or java
+	Acked      int    `json:"acked"`
 	Failed     int    `json:"failed"` // sends that ended in an error
 	FirstError string `json:"firstError,omitempty"`
 	FirstAckMs int64  `json:"firstAckMs"`
 	GapMs      int64  `json:"gapMs"`
+}
 
+// ClientAudit is what became of one stock client's messages in all trials.
+type ClientAudit struct {
+	Client string `json:"client"`
+	Verdict
 	Consumed    int `json:"consumed"`    // messages its consumer was given, each once
 	Undelivered int `json:"undelivered"` // acknowledged and never given to it
 	Redelivered int `json:"redelivered"` // given to it again
@@ -111,6 +116,7 @@ type Report struct {
 	Settings    map[string]string `json:"settings,omitempty"`
 	Machine     Machine           `json:"machine"`
 	Trials      []Trial           `json:"trials"`
+	Clients     []ClientAudit     `json:"clients,omitempty"`
 	Summary     Summary           `json:"summary"`
 }
 
@@ -129,6 +135,13 @@ func (r *Report) Print(w io.Writer) error {
 	for _, t := range r.Trials {
 		t.printDetails(w)
 	}
+	for _, c := range r.Clients {
+		fmt.Fprintf(w, "%s client: %d acknowledged, %d lost, %d duplicated, %d consumed, %d undelivered, %d redelivered, offsets %d ms back  %s\n",
+			c.Client, c.Acked, c.Lost, c.Duplicated, c.Consumed, c.Undelivered, c.Redelivered, c.OffsetRewindMs, verdictWord(c.Pass))
+		for _, e := range c.Examples {
+			fmt.Fprintf(w, "%s client: %s\n", c.Client, e)
+		}
+	}
 	s := r.Summary
 	_, err := fmt.Fprintf(w, "\n%s: %d trials, %d acknowledged, %d lost, %d reused, median election %d ms, median gap %d ms (longest %d ms)\n",
 		verdictWord(s.Pass), s.Trials, s.Acked, s.Lost, s.OffsetsReused, s.ElectionMsMedian, s.GapMsMedian, s.GapMsMax)
@@ -140,11 +153,8 @@ func (r *Trial) printDetails(w io.Writer) {
 		fmt.Fprintf(w, "trial %d: %s (%s): election %d ms, resumed after %d ms\n", r.Trial, s.Name, s.Node, s.ElectionMs, s.ResumedMs)
 	}
 	for _, c := range r.Clients {
-		fmt.Fprintf(w, "trial %d: %s client: %d acknowledged, %d failed, first after %d ms, %d lost, %d duplicated, %d consumed, %d undelivered, %d redelivered, offsets %d ms back  %s\n",
-			r.Trial, c.Client, c.Acked, c.Failed, c.FirstAckMs, c.Lost, c.Duplicated, c.Consumed, c.Undelivered, c.Redelivered, c.OffsetRewindMs, verdictWord(c.Pass))
-		for _, e := range c.Examples {
-			fmt.Fprintf(w, "trial %d: %s client: %s\n", r.Trial, c.Client, e)
-		}
+		fmt.Fprintf(w, "trial %d: %s client: %d acknowledged, %d failed, first after %d ms, longest gap %d ms\n",
+			r.Trial, c.Client, c.Acked, c.Failed, c.FirstAckMs, c.GapMs)
 	}
 	if d := r.Delayed; d != nil {
 		fmt.Fprintf(w, "trial %d: %d delayed messages, %d early, %d twice, %d missing, latest by %d ms\n", r.Trial, d.Sent, d.Early, d.Twice, d.Missing, d.LateMsMax)

@@ -46,14 +46,18 @@ func TestSummary(t *testing.T) {
 		{ElectionMs: 900, GapMs: 400, Pass: true, Verdict: Verdict{Acked: 30}},
 	}}
 	for i := range r.Trials {
-		r.Trials[i].Clients = []ClientTrial{{Client: "go", Failed: i, FirstAckMs: int64(10 * i), Verdict: Verdict{Acked: 7, Lost: i}}}
+		r.Trials[i].Clients = []ClientTrial{{Client: "go", Failed: i, FirstAckMs: int64(10 * i)}}
 	}
+	r.Clients = []ClientAudit{{Client: "go", Verdict: Verdict{Acked: 21, Lost: 3}, OffsetRewindMs: 70, Pass: true}}
 	r.summarize()
 	require.Equal(t, Summary{Trials: 3, Acked: 60, Duplicated: 1, ElectionMsMedian: 300, ElectionMsMax: 900, GapMsMedian: 500, GapMsMax: 900, Pass: true,
-		Clients: []ClientSummary{{Client: "go", Acked: 21, Failed: 3, Lost: 3, FirstAckMsMedian: 10, FirstAckMsMax: 20}}}, r.Summary)
+		Clients: []ClientSummary{{Client: "go", Acked: 21, Failed: 3, Lost: 3, OffsetRewindMs: 70, FirstAckMsMedian: 10, FirstAckMsMax: 20}}}, r.Summary)
 	r.Trials[1].Pass = false
 	r.summarize()
 	require.False(t, r.Summary.Pass)
+	r.Trials[1].Pass, r.Clients[0].Pass = true, false
+	r.summarize()
+	require.False(t, r.Summary.Pass, "what a stock client lost counts as well")
 	empty := Report{}
 	empty.summarize()
 	require.False(t, empty.Summary.Pass, "no trial proves nothing")

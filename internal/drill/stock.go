@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cometmq/cometmq/admin"
+	"github.com/cometmq/cometmq/internal/local"
 )
 
 // Stock is a program that sends and consumes with an unmodified client library.
@@ -69,7 +70,13 @@ type stockEvent struct {
 	Error  string `json:"error"`
 }
 
-// stockClient is a load program under way.
+// failure is a send that ended in an error.
+type failure struct {
+	at    time.Time
+	error string
+}
+
+// stockClient is a load program under way, through all trials of a run.
 type stockClient struct {
 	name, topic, group string
 	run                string
@@ -81,8 +88,7 @@ type stockClient struct {
 	mu       sync.Mutex // guards the rest
 	history  History
 	isReady  bool
-	failed   int
-	firstErr string
+	failures []failure
 	last     time.Time  // of the newest acknowledgement
 	consumed map[ID]int // how often each was delivered
 	sent     map[int]int64
@@ -139,9 +145,7 @@ func (c *stockClient) take(e stockEvent) {
 		c.last = at
 	case "failed":
 		c.history.Unknown = append(c.history.Unknown, id)
-		if c.failed++; c.failed == 1 {
-			c.firstErr = e.Error
-		}
+		c.failures = append(c.failures, failure{at, e.Error})
 	case "consumed":
 		c.consumed[id]++
 	case "sent":
@@ -210,26 +214,48 @@ func (c *stockClient) kill() {
 // it too looks for the leader every 30 s.
 const consumePatience = 60 * time.Second
 
+// trial is what the client saw between two moments, and its acknowledgements.
+func (c *stockClient) trial(from, fault, to time.Time) (ClientTrial, []Ack) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var acks []Ack
+	for _, a := range c.history.Acks {
+		if a.At.After(from) && !a.At.After(to) {
+			acks = append(acks, a)
+		}
+	}
+	r := ClientTrial{Client: c.name, Acked: len(acks), GapMs: longestGap(acks, fault).Milliseconds(), FirstAckMs: firstAck(acks, fault).Milliseconds()}
+	for _, f := range c.failures {
+		if !f.at.After(from) || f.at.After(to) {
+			continue
+		}
+		if r.Failed++; r.Failed == 1 {
+			r.FirstError = f.error
+		}
+	}
+	return r, acks
+}
+
 // audit ends the program and judges what became of its messages.
-func (c *stockClient) audit(ctx context.Context, t *trial) (ClientTrial, History, error) {
-	r := ClientTrial{Client: c.name}
+func (c *stockClient) audit(ctx context.Context, client *admin.Client) (ClientAudit, error) {
+	r := ClientAudit{Client: c.name}
 	if _, err := io.WriteString(c.input, "stop\n"); err != nil {
-		return r, History{}, fmt.Errorf("stop the %s client: %w", c.name, err)
+		return r, fmt.Errorf("stop the %s client: %w", c.name, err)
 	}
 	patient, cancel := context.WithTimeout(ctx, consumePatience)
 	defer cancel()
 	if err := c.poll(patient, "finish its sends", func() bool { return len(c.sent) == stockSenders }); err != nil {
-		return r, History{}, err
+		return r, err
 	}
-	queues, err := readBack(ctx, t.client, c.topic, t.old.Name, topicQueues)
+	queues, err := readBack(ctx, client, c.topic, local.BrokerName, topicQueues)
 	if err != nil {
-		return r, History{}, err
+		return r, err
 	}
 	// Whether it gets everything, and says so, is for the verdict.
 	_ = c.poll(patient, "consume", func() bool { return c.undelivered() == 0 })
 	r.OffsetsShort = c.offsets.short(ctx, queues)
 	if _, err := io.WriteString(c.input, "quit\n"); err != nil {
-		return r, History{}, fmt.Errorf("end the %s client: %w", c.name, err)
+		return r, fmt.Errorf("end the %s client: %w", c.name, err)
 	}
 	select {
 	case <-c.ended:
@@ -244,18 +270,16 @@ func (c *stockClient) audit(ctx context.Context, t *trial) (ClientTrial, History
 		c.history.Unordered[s] = true // the library tries other queues by itself
 	}
 	r.Verdict = Check(c.run, c.history, queues)
-	r.Failed, r.FirstError = c.failed, c.firstErr
-	r.GapMs, r.FirstAckMs = longestGap(c.history.Acks, t.fault).Milliseconds(), firstAck(c.history.Acks, t.fault).Milliseconds()
 	r.Consumed, r.Undelivered = len(c.consumed), c.undelivered()
 	for _, n := range c.consumed {
 		r.Redelivered += n - 1
 	}
 	r.OffsetRewindMs = c.offsets.rewound().Milliseconds()
 	r.judge()
-	return r, c.history, nil
+	return r, nil
 }
 
-func (r *ClientTrial) judge() {
+func (r *ClientAudit) judge() {
 	r.Pass = r.Verdict.Pass() && r.Undelivered == 0 && r.OffsetRewindMs <= offsetsBound.Milliseconds() && r.OffsetsShort == 0
 }
 

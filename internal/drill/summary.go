@@ -90,25 +90,33 @@ func (r *Report) summarize() {
 			s.Clients = append(s.Clients, r.summarizeClient(i))
 		}
 	}
+	for _, c := range r.Clients {
+		s.Pass = s.Pass && c.Pass
+	}
 	r.Summary = s
 }
 
 // summarizeClient sums up the client at one place of each trial's list, which
-// names the same ones in the same order.
+// names the same ones in the same order, and what the audits found of it.
 func (r *Report) summarizeClient(i int) ClientSummary {
 	var s ClientSummary
 	var first []int64
 	for _, t := range r.Trials {
 		c := t.Clients[i]
 		s.Client = c.Client
-		s.Acked += c.Acked
 		s.Failed += c.Failed
+		first = append(first, c.FirstAckMs)
+	}
+	for _, c := range r.Clients {
+		if c.Client != s.Client {
+			continue
+		}
+		s.Acked += c.Acked
 		s.Lost += c.Lost
 		s.Duplicated += c.Duplicated
 		s.Undelivered += c.Undelivered
 		s.Redelivered += c.Redelivered
 		s.OffsetRewindMs = max(s.OffsetRewindMs, c.OffsetRewindMs)
-		first = append(first, c.FirstAckMs)
 	}
 	s.FirstAckMsMedian, s.FirstAckMsMax = middleAndMax(first)
 	return s

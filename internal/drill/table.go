@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,7 +26,27 @@ func ReadReports(files []string) ([]*Report, error) {
 		}
 		out = append(out, r)
 	}
-	return out, nil
+	return merge(out), nil
+}
+
+// merge makes one report of those of the same drill with the same stand-ins, in
+// the place of the first.
+func merge(reports []*Report) []*Report {
+	var out []*Report
+	for _, r := range reports {
+		i := slices.IndexFunc(out, func(o *Report) bool {
+			return o.Drill == r.Drill && o.Settings["standInBrokers"] == r.Settings["standInBrokers"]
+		})
+		if i < 0 {
+			out = append(out, r)
+			continue
+		}
+		out[i].Trials = append(out[i].Trials, r.Trials...)
+		out[i].Clients = append(out[i].Clients, r.Clients...)
+		out[i].Machine.Load += ", " + r.Machine.Load
+		out[i].summarize()
+	}
+	return out
 }
 
 const tableHead = `| Drill | Stand-ins | Trials | Election | Eager client: first ack | Java: first ack | Go: first ack | Failed sends Java / Go | Acked | Lost | Duplicated | Offset rewind | Load | |
