@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/cometmq/cometmq/internal/vfs"
+	"github.com/cometmq/cometmq/internal/wall"
 	"github.com/cometmq/cometmq/store"
 	"github.com/cometmq/cometmq/store/commitlog"
 )
@@ -206,7 +207,7 @@ func (r *Recovery) CarryOut() (err error) {
 	conf := raft.Configuration{Servers: []raft.Server{server}}
 	return store.AppendOffline(store.Config{Dir: r.StoreDir, FS: r.fs, OpenKV: r.openKV, SegmentSize: r.segmentSize}, commitlog.Entry{
 		Index: r.Last + 1, Term: term, Kind: uint8(raft.LogConfiguration),
-		Data: raft.EncodeConfiguration(conf), AppendedAt: time.Now().UnixNano(),
+		Data: raft.EncodeConfiguration(conf), AppendedAt: wall.Now().UnixNano(),
 	})
 }
 
