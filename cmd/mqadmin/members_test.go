@@ -39,10 +39,12 @@ n3  follower  yes    h:5           -               unreachable for 1m1s
 // Nobody loses data by a command without its confirmation.
 func TestRecoverGroupWantsAStore(t *testing.T) {
 	t.Parallel()
-	root := newRoot()
-	root.SetArgs([]string{"store", "recover-group", "--dir", t.TempDir(), "--id", "n0", "--yes"})
-	root.SetOut(new(bytes.Buffer))
-	require.ErrorContains(t, root.Execute(), "is no store")
-	root.SetArgs([]string{"store", "recover-group", "--dir", t.TempDir()})
-	require.ErrorContains(t, root.Execute(), "id")
+	run := func(args ...string) error {
+		root := newRoot()
+		root.SetArgs(append([]string{"store", "recover-group", "--dir", t.TempDir()}, args...))
+		root.SetOut(new(bytes.Buffer))
+		return root.Execute()
+	}
+	require.ErrorContains(t, run("--id", "n0", "--yes"), "is no store")
+	require.ErrorContains(t, run("--yes"), `"id" not set`)
 }
