@@ -2,8 +2,13 @@
 // every message: steady load, a fault, recovery, and then an audit that reads
 // every queue from offset 0 and compares it with what was acknowledged.
 //
-// The parts, one file each: load.go sends and keeps the history, faults.go does
-// the damage, audit.go reads back, check.go compares, report.go sums up.
+// The parts, by file: catalog.go lists the drills, faults_*.go do the damage,
+// recovery.go waits for the end of it, promises.go says what single drills
+// promise; stage.go makes the cluster that a drill needs. The load is load.go
+// (the eager client, with watch.go), stock.go (unmodified clients, as child
+// processes), offsets.go and rewind.go (consumer offsets) and delayed.go.
+// audit.go reads back, check.go compares, wiped.go asks one member alone;
+// report.go, summary.go, timeline.go, html.go and table.go show what came out.
 //
 // Invariants:
 //

@@ -55,9 +55,11 @@ type Config struct {
 const (
 	topicQueues = 4
 	bodySize    = 128
-	// attemptTimeout is how long a sender waits for one answer. Only a member
-	// that hangs makes it wait so long: a dead one closes its connections.
-	attemptTimeout = time.Second
+	// attemptTimeout is how long a sender waits for one answer, which is what
+	// RocketMQ's clients wait. A dead member closes its connections, and that a
+	// silent one is deposed the leader watch sees; so only a machine that has no
+	// time for anybody makes a sender wait so long.
+	attemptTimeout = 3 * time.Second
 	// stopGrace is how long outstanding sends may take when the load ends.
 	stopGrace = 10 * time.Second
 	auditTime = 3 * time.Minute

@@ -6,11 +6,15 @@
 //	DIR/broker-n0.conf …   settings of each member: an ordinary broker.conf
 //	DIR/namesrv/, n0/ …    their data
 //	DIR/logs/*.log         what they print
+//	DIR/faults/            what each member suffers from, for drills (internal/fault)
 //
 // Ports follow from the base port P: name server P; member i listens for
 // clients at P+1035+10·i and for Raft 5 above that. With P = 9876 that gives
 // 9876, 10911, 10916, 10921, 10926, …. Members are numbered through all groups:
 // with three in each, broker-a has n0 to n2 and broker-b n3 to n5.
+//
+// For drills there can be more name servers, at P+1 and so on, and each process
+// can have an address and a network namespace of its own (Place).
 //
 // Invariants:
 //
