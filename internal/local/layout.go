@@ -111,8 +111,8 @@ func (st *state) addresses() string {
 func (st *state) nodes() []node { return append(st.namesrvs(), st.Brokers...) }
 
 // namesrvsMax is the number of name servers that have ports of their own below
-// the first member's.
-const namesrvsMax = 8
+// the first member's and the first one's HTTP port.
+const namesrvsMax = 4
 
 const (
 	listenShift = 10911 - 9876 // from the base port to the first member's
