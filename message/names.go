@@ -3,6 +3,7 @@ package message
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -87,3 +88,16 @@ func IsSystemTopic(topic string) bool {
 	}
 	return strings.HasPrefix(topic, TopicSystemPrefix)
 }
+
+// SystemGroups returns the consumer groups that exist on every broker from the
+// start: tools and proxies consume with them without ever creating them.
+func SystemGroups() []string {
+	return []string{
+		"TOOLS_CONSUMER", "FILTERSRV_CONSUMER", "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY",
+		"CID_ONSAPI_PULL", "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER", "CID_RMQ_SYS_TRANS",
+		"SCHEDULE_CONSUMER", "__MONITOR_CONSUMER", "CLIENT_INNER_PRODUCER",
+	}
+}
+
+// IsSystemGroup tells whether a consumer group is one of SystemGroups.
+func IsSystemGroup(group string) bool { return slices.Contains(SystemGroups(), group) }

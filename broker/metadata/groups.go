@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
 )
@@ -26,7 +27,7 @@ type groupTable struct {
 
 func newGroupTable(onDelete func(group string, offsets bool)) *groupTable {
 	t := &groupTable{system: map[string]*protocol.SubscriptionGroupConfig{}, onDelete: onDelete, dirty: dirty{}}
-	for _, name := range systemGroups {
+	for _, name := range message.SystemGroups() {
 		t.system[name] = protocol.NewSubscriptionGroupConfig(name)
 	}
 	t.reset()

@@ -232,7 +232,7 @@ func TestGroups(t *testing.T) {
 	got, _ := w.Group("g")
 	require.Equal(t, DefaultGroup("g"), got)
 	require.Equal(t, protocol.DataVersion{Counter: 2, Timestamp: 3}, w.GroupsVersion())
-	require.Len(t, w.Groups(), len(systemGroups)+1)
+	require.Len(t, w.Groups(), len(message.SystemGroups())+1)
 
 	offsets := []OffsetCommit{{"g", "T", 0, 5}, {"h", "T", 1, 6}}
 	w.apply(t, 4, AppendCommitOffsets(nil, offsets))

@@ -16,14 +16,6 @@ var reservedTopics = []string{
 	message.TopicSelfTest, message.TopicOffsetMoved,
 }
 
-// systemGroups exist from the start; tools and proxies consume with them
-// without ever creating them.
-var systemGroups = []string{
-	"TOOLS_CONSUMER", "FILTERSRV_CONSUMER", "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY",
-	"CID_ONSAPI_PULL", "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER", "CID_RMQ_SYS_TRANS",
-	"SCHEDULE_CONSUMER", "__MONITOR_CONSUMER", "CLIENT_INNER_PRODUCER",
-}
-
 // reservedTopicNames depends on the group's identity alone, not on what else
 // is configured: commands must be refused alike on all replicas.
 func reservedTopicNames(cfg Config) map[string]bool {

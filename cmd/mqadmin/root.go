@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -68,37 +65,4 @@ func (o *options) connect(cmd *cobra.Command) (*admin.Client, context.Context, c
 	}
 	ctx, cancel := context.WithTimeoutCause(cmd.Context(), o.timeout, fmt.Errorf("not done within --timeout %s", o.timeout))
 	return client, ctx, func() { cancel(); client.Close() }, nil
-}
-
-// outputFlag adds -o, which chooses between a table and JSON.
-func outputFlag(cmd *cobra.Command, into *string) {
-	cmd.Flags().StringVarP(into, "output", "o", "table", "table or json")
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if *into != "table" && *into != "json" {
-			return fmt.Errorf("-o %s is not known: table or json", *into)
-		}
-		return nil
-	}
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// table prints rows in columns, the first row being the headings.
-func table(w io.Writer, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		for i, cell := range row {
-			if i > 0 {
-				fmt.Fprint(tw, "\t")
-			}
-			fmt.Fprint(tw, cell)
-		}
-		fmt.Fprintln(tw)
-	}
-	return tw.Flush()
 }
