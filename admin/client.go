@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/remoting"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -75,7 +76,7 @@ func (c *Client) call(ctx context.Context, addr, action string, req *protocol.Co
 		return nil, err
 	}
 	if resp.Code != protocol.StatusSuccess {
-		return nil, statusError(resp, addr, action)
+		return nil, c.whoElse(ctx, addr, req.Code, statusError(resp, addr, action))
 	}
 	return resp, nil
 }
@@ -86,7 +87,7 @@ func (c *Client) exchange(ctx context.Context, addr, action string, req *protoco
 	defer cancel()
 	resp, err := c.remote.Invoke(ctx, addr, req)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", action, addr, err)
+		return nil, c.unreachable(addr, action, err)
 	}
 	return resp, nil
 }
@@ -104,17 +105,16 @@ func (c *Client) callNamesrv(ctx context.Context, action string, req func() *pro
 		at := (start + i) % len(c.cfg.NameServers)
 		resp, err := c.call(ctx, c.cfg.NameServers[at], action, req())
 		var status *StatusError
-		if err == nil || errors.As(err, &status) {
+		if err == nil || errors.As(err, &status) || explain.Of(err) != nil {
 			c.current.Store(int32(at))
 			return resp, err
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%s: %w", action, context.Cause(ctx))
 		}
-		failures = append(failures, err.Error())
+		failures = append(failures, c.cfg.NameServers[at]+" "+explain.Reason(err))
 	}
-	return nil, fmt.Errorf("%w: %s. Is mqnamesrv running there? Give its address with -n HOST:PORT or NAMESRV_ADDR",
-		ErrNoNameServer, strings.Join(failures, "; "))
+	return nil, explain.NoNameServer(ErrNoNameServer, c.cfg.NameServers[0], strings.Join(failures, "; "))
 }
 
 // body is what all JSON bodies of package protocol can do.

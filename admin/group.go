@@ -91,3 +91,20 @@ func (c *Client) ResetOffset(ctx context.Context, addr, group, topic string, tim
 	}
 	return body.Offsets, nil
 }
+
+// SearchOffset returns the offset of a queue's first message that was stored at a
+// time (unix ms) or later, its end when there is none.
+func (c *Client) SearchOffset(ctx context.Context, addr, topic string, queue int32, timestamp int64) (int64, error) {
+	action := fmt.Sprintf("search topic %s queue %d by time", topic, queue)
+	resp, err := c.call(ctx, addr, action, protocol.NewRequest(protocol.CodeSearchOffsetByTimestamp).SetHeader(protocol.Pairs{
+		{"topic", topic}, {"queueId", strconv.Itoa(int(queue))}, {"timestamp", strconv.FormatInt(timestamp, 10)},
+	}))
+	if err != nil {
+		return 0, err
+	}
+	var h protocol.OffsetHeader
+	if err := h.Decode(resp); err != nil {
+		return 0, fmt.Errorf("%s: read the answer of %s: %w", action, addr, err)
+	}
+	return h.Offset, nil
+}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -108,14 +109,25 @@ func (c *Client) drop(route *Route) {
 	c.cell(route.Topic).route.CompareAndSwap(route, nil)
 }
 
-// RouteData asks for the route of a topic as the name server has it.
+// RouteData asks for the route of a topic as the name server has it. The error
+// for a topic that is not there names similar ones.
 func (c *Client) RouteData(ctx context.Context, topic string) (*protocol.TopicRouteData, error) {
+	data, err := c.routeData(ctx, topic)
+	if errors.Is(err, ErrNoTopic) {
+		if names, lerr := c.Topics(ctx); lerr == nil {
+			err = explain.UnknownTopic(ErrNoTopic, topic, len(c.cfg.NameServers), explain.Similar(topic, names))
+		}
+	}
+	return data, err
+}
+
+func (c *Client) routeData(ctx context.Context, topic string) (*protocol.TopicRouteData, error) {
 	action := "look up topic " + topic
 	resp, err := c.callNamesrv(ctx, action, func() *protocol.Command {
 		return protocol.NewRequest(protocol.CodeGetRouteInfoByTopic).SetField("topic", topic)
 	})
 	if IsStatus(err, protocol.StatusTopicNotExist) {
-		return nil, fmt.Errorf("%w: %s is on no broker that the name server knows. Create it with: mqadmin topic create %s", ErrNoTopic, topic, topic)
+		return nil, explain.UnknownTopic(ErrNoTopic, topic, len(c.cfg.NameServers), nil)
 	}
 	var data protocol.TopicRouteData
 	if err := decode(resp, err, &data, action); err != nil {
@@ -129,10 +141,10 @@ func (c *Client) RouteData(ctx context.Context, topic string) (*protocol.TopicRo
 const templateQueues = 4
 
 func (c *Client) fetchRoute(ctx context.Context, topic string) (*Route, error) {
-	data, err := c.RouteData(ctx, topic)
+	data, err := c.routeData(ctx, topic)
 	if errors.Is(err, ErrNoTopic) && topic != message.TopicAutoCreate {
 		// As producers do: send it where topics are created on first use.
-		template, terr := c.RouteData(ctx, message.TopicAutoCreate)
+		template, terr := c.routeData(ctx, message.TopicAutoCreate)
 		if terr != nil {
 			return nil, err
 		}

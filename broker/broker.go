@@ -24,6 +24,7 @@ import (
 	"github.com/cometmq/cometmq/broker/transaction"
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting"
@@ -94,6 +95,7 @@ type Broker struct {
 	sendOps      sync.Pool // of *sendOp
 	meta         *metadata.State
 	store        *store.Store
+	opened       time.Duration // how long opening the store took
 	node         *dledger.Node
 	clients      *group.Clients
 	offsets      *group.Offsets
@@ -238,7 +240,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	}
 	if err := b.node.Start(ctx); err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("%w: %w", ErrPortInUse, err)
+			return explain.PortInUse(fmt.Errorf("%w: %w", ErrPortInUse, err), raftListen(cfg), "dLegerPeers")
 		}
 		return err
 	}
@@ -300,7 +302,7 @@ func (b *Broker) listen(cfg *Config) (main, vip net.Listener, err error) {
 func listenOn(ip string, port int, key string) (net.Listener, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w: port %d (%s) is taken by another process; stop it or choose another port", ErrPortInUse, port, key)
+		return nil, explain.PortInUse(ErrPortInUse, net.JoinHostPort(ip, strconv.Itoa(port)), key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open port %d (%s): %w", port, key, err)
@@ -308,9 +310,24 @@ func listenOn(ip string, port int, key string) (net.Listener, error) {
 	return l, nil
 }
 
+// raftListen is where this member's Raft port is.
+func raftListen(cfg *Config) string {
+	if bind := cfg.raftBind(); bind != "" {
+		return bind
+	}
+	peers, _ := cfg.peers() // they were read before
+	for _, p := range peers {
+		if p.ID == cfg.selfID() {
+			return p.Addr
+		}
+	}
+	return cfg.DLedgerPeers
+}
+
 // openStore opens the store and makes the node over it.
 func (b *Broker) openStore(cfg *Config) error {
 	sync := cfg.FlushDisk == flushSync
+	began := time.Now()
 	var err error
 	b.store, err = store.Open(store.Config{
 		FS: b.fs, Dir: cfg.StoreRoot, Cluster: cfg.ClusterName, Group: cfg.group(), OpenKV: b.opts.OpenKV,
@@ -318,9 +335,16 @@ func (b *Broker) openStore(cfg *Config) error {
 		KeyIndex: cfg.MessageIndex, Machine: b.meta, DelayTime: b.levels.Millis, OnArrival: b.arrived, OnFailure: b.opts.Exit,
 		OnDamage: b.opts.Exit, ScrubRate: int64(cfg.ScrubRate),
 	})
-	if err != nil {
+	var locked *vfs.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return explain.StoreLocked(err, cfg.StoreRoot, locked.PID)
+	case errors.Is(err, ErrOtherStore):
+		return explain.OtherStore(err)
+	case err != nil:
 		return err
 	}
+	b.opened = time.Since(began)
 	// Raft's own small file is kept by bbolt, which knows the real disk only.
 	raftDir := filepath.Join(cfg.StoreRoot, "raft")
 	if err := os.MkdirAll(raftDir, 0o755); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/cometmq/cometmq/broker/delay"
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/message"
 )
 
@@ -485,7 +486,7 @@ func (c Config) checkSelf(peers []dledger.Peer) error {
 		}
 		ids[i] = p.ID
 	}
-	return fmt.Errorf("dLegerSelfId=%s is not in dLegerPeers (%s): %w", c.selfID(), strings.Join(ids, ","), ErrUnknownSelf)
+	return explain.UnknownSelf(ErrUnknownSelf, c.selfID(), strings.Join(ids, ","))
 }
 
 // followerID is the broker id a member registers with while it follows: the

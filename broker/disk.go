@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -47,8 +48,7 @@ func (b *Broker) lookAtDisk() {
 		}
 		return
 	}
-	text := fmt.Sprintf("service not available now. disk %.1f %% of %s (limit %d %%): refusing writes; free some space or raise diskSpaceWarningLevelRatio",
-		used, cfg.StoreRoot, cfg.DiskLimit)
+	text := unavailable + explain.DiskNearlyFull(cfg.StoreRoot, used, cfg.DiskLimit, cfg.ReservedHours, cfg.DeleteWhen)
 	b.diskFull.Store(&text)
 	if was == nil {
 		b.log.Error("disk nearly full, refusing sends", "used-percent", fmt.Sprintf("%.1f", used), "limit-percent", cfg.DiskLimit, "dir", cfg.StoreRoot)
@@ -68,11 +68,9 @@ func (b *Broker) diskRefusal() error {
 	cfg := b.cfg()
 	u, err := b.fs.Usage(cfg.StoreRoot)
 	if err != nil || u.Total == 0 {
-		return refuse(protocol.StatusServiceNotAvailable, "service not available now. disk of %s is full: refusing writes; free some space", cfg.StoreRoot)
+		return &refusal{protocol.StatusServiceNotAvailable, unavailable + explain.DiskNoRoom(cfg.StoreRoot, -1, 0)}
 	}
-	return refuse(protocol.StatusServiceNotAvailable,
-		"service not available now. disk %.1f %% of %s (limit %d %%), %d MiB free: refusing writes, there is no room for the next file of the commit log; free some space",
-		usedPercent(u), cfg.StoreRoot, cfg.DiskLimit, u.Free>>20)
+	return &refusal{protocol.StatusServiceNotAvailable, unavailable + explain.DiskNoRoom(cfg.StoreRoot, usedPercent(u), u.Free)}
 }
 
 func usedPercent(u vfs.Usage) float64 { return 100 * float64(u.Total-u.Free) / float64(u.Total) }

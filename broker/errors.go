@@ -9,6 +9,7 @@ import (
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/dledger"
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -26,6 +27,9 @@ func (r *refusal) Error() string { return r.remark }
 func refuse(code int32, format string, args ...any) error {
 	return &refusal{code: code, remark: fmt.Sprintf(format, args...)}
 }
+
+// unavailable begins RocketMQ's remark of status 14, and ours.
+const unavailable = "service not available now. "
 
 // remarkIllegal is what RocketMQ says of a message that its store refuses.
 const remarkIllegal = "the message is illegal, maybe msg body or properties length not matched. " +
@@ -52,9 +56,9 @@ func (b *Broker) answerOf(err error) (int32, string) {
 	case errors.Is(err, dledger.ErrStep):
 		return protocol.StatusSystemError, err.Error()
 	case errors.Is(err, dledger.ErrNotLeader):
-		return protocol.StatusServiceNotAvailable, "service not available now. " + b.whoLeads()
+		return protocol.StatusServiceNotAvailable, unavailable + b.whoLeads()
 	case errors.Is(err, dledger.ErrClosed):
-		return protocol.StatusServiceNotAvailable, "service not available now. " + b.name() + " is stopping"
+		return protocol.StatusServiceNotAvailable, unavailable + b.name() + " is stopping"
 	case errors.Is(err, dledger.ErrTooLarge),
 		errors.Is(err, message.ErrTopicLength),
 		errors.Is(err, message.ErrPropertiesLength):
@@ -70,20 +74,21 @@ func (b *Broker) answerOf(err error) (int32, string) {
 // why nobody does.
 func (b *Broker) whoLeads() string {
 	st := b.node.Status()
-	self := fmt.Sprintf("%s is a %s (term %d)", b.name(), st.Role, st.Term)
+	role := fmt.Sprint(st.Role)
 	switch m, ok := b.meta.Member(st.LeaderID); {
 	case st.LeaderID == "":
-		if text := noQuorum(&st, b.selfID, time.Now(), b.cfg().silence(), b.forward.unledFrom()); text != "" {
-			return text + ". " + self
+		reason := noQuorum(&st, b.selfID, time.Now(), b.cfg().silence(), b.forward.unledFrom())
+		if reason == "" {
+			reason = standingNote(st.Standing)
 		}
-		if note := standingNote(st.Standing); note != "" {
-			return self + "; " + note
+		if reason == "" {
+			reason = "the group has no leader at the moment"
 		}
-		return self + "; the group has no leader at the moment"
+		return explain.NoLeader(reason, b.name(), role, st.Term)
 	case ok:
-		return fmt.Sprintf("%s; leader is %s at %s", self, st.LeaderID, m.Addr)
+		return explain.NotLeader(b.name(), role, st.Term, st.LeaderID+" at "+m.Addr)
 	default:
-		return fmt.Sprintf("%s; leader is %s", self, st.LeaderID)
+		return explain.NotLeader(b.name(), role, st.Term, st.LeaderID)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/internal/metrics"
 	"github.com/cometmq/cometmq/remoting"
 )
@@ -129,8 +130,7 @@ func listen(ctx context.Context, host string, port int) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w: %s:%d is taken by another process (perhaps a name server that already runs); stop it or set listenPort to a free port",
-			ErrPortInUse, host, port)
+		return nil, explain.PortInUse(ErrPortInUse, net.JoinHostPort(host, strconv.Itoa(port)), "listenPort")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s:%d: %w; check bindAddress and listenPort", host, port, err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/cometmq/cometmq/internal/explain"
 )
 
 // tlsHandshake is the first byte of a TLS connection. A plain frame begins with
@@ -32,7 +34,7 @@ func (c *Conn) sniff(r *bufio.Reader) error {
 // answerHTTP tells a browser or a probe where it has landed. The writer is idle,
 // since no frame was read yet, so writing here does not mix with it.
 func (c *Conn) answerHTTP(r *bufio.Reader) {
-	body := fmt.Sprintf("This is %s. It speaks the RocketMQ remoting protocol, not HTTP.\n", c.ep.name)
+	body := explain.Visitor(c.ep.name) + "\n"
 	// Errors do not matter: the connection is closed right after.
 	_ = c.nc.SetDeadline(time.Now().Add(time.Second))
 	_, _ = fmt.Fprintf(c.nc, "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"+

@@ -39,8 +39,8 @@ func checkIdentity(cfg Config) error {
 	has := parseIdentity(string(b))
 	for _, f := range []struct{ key, want string }{{"cluster", cfg.Cluster}, {"group", cfg.Group}} {
 		if got := has[f.key]; got != "" && f.want != "" && got != f.want {
-			return fmt.Errorf("%w: %s holds the store of %s %q, not of %q; give another store directory or correct the configuration",
-				ErrIdentity, cfg.Dir, f.key, got, f.want)
+			return fmt.Errorf("%w: %s holds the store of %s %q, not of %q; it was made %s",
+				ErrIdentity, cfg.Dir, f.key, got, f.want, has["created"])
 		}
 	}
 	return nil

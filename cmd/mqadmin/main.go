@@ -9,7 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/cometmq/cometmq/admin"
+	"github.com/cometmq/cometmq/internal/explain"
 )
 
 // version is set when the binary is linked.
@@ -18,8 +18,9 @@ var version = "dev"
 // Exit codes.
 const (
 	exitFailed     = 1
-	exitNoNamesrv  = 2
+	exitNoNamesrv  = explain.ExitUnreachable
 	exitDrillFound = 3
+	exitPartial    = 4
 	exitUnhealthy  = 10
 )
 
@@ -50,9 +51,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitDrillFound
 	case errors.Is(err, errUnhealthy):
 		return exitUnhealthy
-	case errors.Is(err, admin.ErrNoNameServer):
+	case lacking(err):
+		return exitPartial
+	case explain.ExitCode(err, exitFailed) == explain.ExitUnreachable:
 		return exitNoNamesrv
 	default:
-		return exitFailed
+		return exitFailed // the catalogue's other codes are the servers'
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cometmq/cometmq/internal/explain"
+	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/store"
 )
 
@@ -49,7 +51,7 @@ refused. Exit code: 0 sound, 3 damaged, 1 it could not be read.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		report, err := store.Verify(store.Config{Dir: dir})
 		if err != nil {
-			return err
+			return locked(dir, err)
 		}
 		if output == "json" {
 			err = printJSON(cmd.OutOrStdout(), report)
@@ -62,6 +64,15 @@ refused. Exit code: 0 sound, 3 damaged, 1 it could not be read.`,
 		return err
 	}
 	return cmd
+}
+
+// locked words the error of a store that a broker has open.
+func locked(dir string, err error) error {
+	var held *vfs.LockedError
+	if errors.As(err, &held) {
+		return explain.StoreLocked(err, dir, held.PID)
+	}
+	return err
 }
 
 // verifyText is the report for people.
@@ -111,7 +122,7 @@ them. Bodies are not printed. With -o json there is one object per line.`,
 		shown := 0
 		for e, err := range store.Dump(store.Config{Dir: dir}, from, to) {
 			if err != nil {
-				return err
+				return locked(dir, err)
 			}
 			if output == "json" {
 				err = lines.Encode(e)

@@ -78,7 +78,7 @@ func TestStoreVerify(t *testing.T) {
 	require.NoError(t, err)
 	code, _, errs = storeRun(t, "verify", "--dir", dir)
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errs, "locked by process")
+	require.Contains(t, errs, "is locked by pid ")
 	require.NoError(t, s.Close())
 	code, _, errs = storeRun(t, "verify", "--dir", filepath.Join(dir, "nothing"))
 	require.Equal(t, exitFailed, code)

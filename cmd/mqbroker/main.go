@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -16,9 +15,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/cometmq/cometmq/broker"
+	"github.com/cometmq/cometmq/internal/banner"
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/internal/fault"
-	"github.com/cometmq/cometmq/internal/httpadmin"
 	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/internal/vfs"
 )
@@ -29,11 +29,11 @@ var version = "dev"
 // Exit codes.
 const (
 	exitFailed      = 1
-	exitBadConfig   = 2
-	exitPortInUse   = 3
-	exitStoreLocked = 4
-	exitUnknownSelf = 5
-	exitOtherStore  = 6
+	exitBadConfig   = explain.ExitBadConfig
+	exitPortInUse   = explain.ExitPortInUse
+	exitStoreLocked = explain.ExitStoreLocked
+	exitUnknownSelf = explain.ExitPeers
+	exitOtherStore  = explain.ExitOtherStore
 	exitDisk        = 7
 	exitLogInDoubt  = 8
 	exitReplaced    = 9
@@ -52,17 +52,17 @@ func main() {
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
 	flags, err := config.ParseFlags(args, "--enable-proxy", "-pm", "--proxyMode")
 	if err != nil {
-		return fail(stderr, configError{err})
+		return fail(stderr, badConfig(err))
 	}
 	if flags.Help {
 		say(stdout, "usage: mqbroker [options]\n"+config.FlagsUsage)
 		return 0
 	}
 	if err := takeProperties(&flags, env); err != nil {
-		return fail(stderr, configError{err})
+		return fail(stderr, badConfig(err))
 	}
 	early := logging.NewEarly()
-	set, err := load(flags, env, stdout, early)
+	set, warnings, err := load(flags, env, stdout, early)
 	if err != nil {
 		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
 		return fail(stderr, err)
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	}
 	logs, err := openLog(set, early, stderr)
 	if err != nil {
-		return fail(stderr, configError{err})
+		return fail(stderr, badConfig(err))
 	}
 	defer logs.Close()
 	log := logs.Logger()
@@ -103,7 +103,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	if err != nil {
 		return fail(stderr, err)
 	}
-	return serve(ctx, b, set, log, stdout, stderr)
+	return serve(ctx, b, func(began time.Time) []banner.Fact { return facts(b, set, flags.ConfigFile, warnings, began) }, set, log, stdout, stderr)
 }
 
 // startAgain replaces this process by a new one with the same arguments, so that
@@ -134,11 +134,11 @@ func takeProperties(flags *config.Flags, env func(string) (string, bool)) error 
 	return nil
 }
 
-// serve runs the broker until ctx ends.
-func serve(ctx context.Context, b *broker.Broker, set *config.Set[broker.Config], log hclog.Logger, stdout, stderr io.Writer) int {
+// serve runs the broker until ctx ends. describe tells what runs, given when the
+// start began.
+func serve(ctx context.Context, b *broker.Broker, describe func(time.Time) []banner.Fact, set *config.Set[broker.Config], log hclog.Logger, stdout, stderr io.Writer) int {
 	began := time.Now()
 	cfg := set.Current()
-	log.Info("mqbroker "+version, "go", runtime.Version(), "platform", runtime.GOOS+"/"+runtime.GOARCH, "cluster", cfg.ClusterName, "broker", b.Name())
 	http, err := startAdmin(b, set, log)
 	if err != nil {
 		return fail(stderr, err)
@@ -147,10 +147,8 @@ func serve(ctx context.Context, b *broker.Broker, set *config.Set[broker.Config]
 	if err := b.Start(ctx); err != nil {
 		return fail(stderr, err)
 	}
-	log.Info("listening", "remoting", b.Addr().Port(), "store", cfg.StoreRoot, "flush", cfg.FlushDisk)
 	if err := waitReady(ctx, b, log); err == nil {
-		st := b.Status()
-		log.Info("raft", "members", len(st.Peers), "term", st.Term, "leader", st.LeaderID, "role", st.Role, "took", time.Since(began).Round(time.Millisecond))
+		banner.Print(stdout, log, describe(began))
 		// Scripts and container checks wait for this line, word for word.
 		line := fmt.Sprintf("The broker[%s, %s] boot success. serializeType=JSON", b.Name(), b.Addr())
 		if cfg.NamesrvAddr != "" {
@@ -197,29 +195,28 @@ func waitReady(ctx context.Context, b *broker.Broker, log hclog.Logger) error {
 }
 
 // load merges defaults, file, environment and options, in this order.
-func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer, log hclog.Logger) (*config.Set[broker.Config], error) {
-	set, err := broker.NewSettings()
-	if err != nil {
-		return nil, err
+// The warnings have been logged.
+func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer, log hclog.Logger) (set *config.Set[broker.Config], warnings []string, err error) {
+	if set, err = broker.NewSettings(); err != nil {
+		return nil, nil, err
 	}
-	bad := func(err error) error { return configError{err} }
 	if flags.ConfigFile != "" {
-		warnings, err := set.LoadFile(flags.ConfigFile)
+		warnings, err = set.LoadFile(flags.ConfigFile)
 		for _, w := range warnings {
 			log.Warn("configuration", "problem", w)
 		}
 		if err != nil {
-			return nil, bad(err)
+			return nil, nil, badConfig(err)
 		}
 		say(stdout, "load config properties file OK, "+flags.ConfigFile+"\n")
 	}
 	if err := override(set, flags, env); err != nil {
-		return nil, bad(err)
+		return nil, nil, badConfig(err)
 	}
 	if kept := broker.SettingsFile(set.Current().StoreRoot); flags.ConfigFile == "" && exists(kept) {
 		// Settings that were changed while an earlier process ran. Where the store
 		// is, only the others could say.
-		warnings, err := set.LoadFile(kept)
+		warnings, err = set.LoadFile(kept)
 		for _, w := range warnings {
 			log.Warn("configuration", "problem", w)
 		}
@@ -227,7 +224,7 @@ func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer,
 			err = override(set, flags, env)
 		}
 		if err != nil {
-			return nil, bad(err)
+			return nil, nil, badConfig(err)
 		}
 		log.Info("using settings changed at run time", "file", kept)
 	}
@@ -235,9 +232,9 @@ func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer,
 		log.Info("environment variables for a Java virtual machine are ignored", "names", strings.Join(names, " "))
 	}
 	if err := set.Validate(); err != nil {
-		return nil, bad(err)
+		return nil, nil, badConfig(err)
 	}
-	return set, nil
+	return set, warnings, nil
 }
 
 // override puts environment and options over what files said.
@@ -262,10 +259,13 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// configError marks an error of the configuration, for the exit code.
-type configError struct{ error }
-
-func (e configError) Unwrap() error { return e.error }
+// badConfig words an error of the configuration, unless it has its own words.
+func badConfig(err error) error {
+	if explain.Of(err) != nil {
+		return err
+	}
+	return explain.BadConfig(err)
+}
 
 // say prints to the operator. A closed standard output is no reason to stop.
 func say(w io.Writer, text string) { _, _ = io.WriteString(w, text) }
@@ -273,22 +273,9 @@ func say(w io.Writer, text string) { _, _ = io.WriteString(w, text) }
 // fail prints one sentence and returns the exit code that belongs to it.
 func fail(w io.Writer, err error) int {
 	_, _ = fmt.Fprintln(w, "mqbroker:", err)
-	var locked *vfs.LockedError
-	var bad configError
 	var doubt *broker.LogInDoubtError
-	switch {
-	case errors.As(err, &doubt):
+	if errors.As(err, &doubt) {
 		return exitLogInDoubt
-	case errors.Is(err, broker.ErrUnknownSelf):
-		return exitUnknownSelf
-	case errors.Is(err, broker.ErrPortInUse), errors.Is(err, httpadmin.ErrPortInUse):
-		return exitPortInUse
-	case errors.As(err, &locked):
-		return exitStoreLocked
-	case errors.Is(err, broker.ErrOtherStore):
-		return exitOtherStore
-	case errors.As(err, &bad):
-		return exitBadConfig
 	}
-	return exitFailed
+	return explain.ExitCode(err, exitFailed)
 }

@@ -108,10 +108,10 @@ func TestBrokerWithHardlyAnyConfiguration(t *testing.T) {
 	}
 	code, text := again("--set", "storePathRootDir="+other)
 	require.Equal(t, exitPortInUse, code)
-	require.Contains(t, text, fmt.Sprintf("mqbroker: port in use: port %d (listenPort) is taken", port))
+	require.Contains(t, text, fmt.Sprintf(":%d (listenPort): already in use by pid %d (", port, os.Getpid()))
 	code, text = again("--set", fmt.Sprintf("listenPort=%d", freePort(t)))
 	require.Equal(t, exitStoreLocked, code)
-	require.Contains(t, text, fmt.Sprintf("is locked by process %d", os.Getpid()))
+	require.Contains(t, text, fmt.Sprintf("is locked by pid %d (", os.Getpid()))
 
 	require.Zero(t, stop(), stderr)
 	code, text = again("--set", "brokerClusterName=another")

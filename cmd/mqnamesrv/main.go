@@ -7,13 +7,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/cometmq/cometmq/internal/banner"
 	"github.com/cometmq/cometmq/internal/config"
-	"github.com/cometmq/cometmq/internal/httpadmin"
+	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/namesrv"
 )
@@ -24,8 +26,8 @@ var version = "dev"
 // Exit codes.
 const (
 	exitFailed    = 1
-	exitBadConfig = 2
-	exitPortInUse = 3
+	exitBadConfig = explain.ExitBadConfig
+	exitPortInUse = explain.ExitPortInUse
 )
 
 func main() {
@@ -39,7 +41,7 @@ func main() {
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
 	flags, err := config.ParseFlags(args)
 	if err != nil {
-		return fail(stderr, exitBadConfig, err)
+		return fail(stderr, exitBadConfig, explain.BadConfig(err))
 	}
 	if flags.Help {
 		say(stdout, "usage: mqnamesrv [options]\n"+config.FlagsUsage)
@@ -49,7 +51,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	set, err := load(flags, env, stdout, early)
 	if err != nil {
 		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
-		return fail(stderr, exitBadConfig, err)
+		return fail(stderr, exitBadConfig, explain.BadConfig(err))
 	}
 	if flags.PrintAll || flags.PrintImportant {
 		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
@@ -71,19 +73,14 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fail(stderr, exitFailed, err)
 	}
 	http, err := startAdmin(srv, set, log)
-	if errors.Is(err, httpadmin.ErrPortInUse) {
-		return fail(stderr, exitPortInUse, err)
-	}
 	if err != nil {
-		return fail(stderr, exitFailed, err)
+		return fail(stderr, explain.ExitCode(err, exitFailed), err)
 	}
 	defer closeAdmin(http, log)
 	if err := srv.Start(ctx); err != nil {
-		if errors.Is(err, namesrv.ErrPortInUse) {
-			return fail(stderr, exitPortInUse, err)
-		}
-		return fail(stderr, exitFailed, err)
+		return fail(stderr, explain.ExitCode(err, exitFailed), err)
 	}
+	banner.Print(stdout, log, facts(srv, set, flags.ConfigFile))
 	// Scripts and container checks wait for this line, word for word.
 	say(stdout, "The Name Server boot success. serializeType=JSON\n")
 	<-ctx.Done()
@@ -92,6 +89,27 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fail(stderr, exitFailed, err)
 	}
 	return 0
+}
+
+// facts is the banner of a name server that has started.
+func facts(srv *namesrv.Server, set *config.Set[namesrv.Config], file string) []banner.Fact {
+	given := 0
+	for _, f := range set.Fields() {
+		if set.Source(f.Key) != "default" {
+			given++
+		}
+	}
+	where := "no file"
+	if file != "" {
+		where = file
+	}
+	platform := runtime.GOOS + "/" + runtime.GOARCH
+	return []banner.Fact{
+		{Name: "mqnamesrv", Text: fmt.Sprintf("%s (%s, %s)", version, runtime.Version(), platform),
+			Pairs: []any{"version", version, "go", runtime.Version(), "platform", platform}},
+		{Name: "config", Text: fmt.Sprintf("%s, %d keys set", where, given), Pairs: []any{"file", file, "set", given}},
+		{Name: "listen", Text: "remoting " + srv.Addr().String(), Pairs: []any{"remoting", srv.Addr().String()}},
+	}
 }
 
 // load merges defaults, file, environment and options, in this order.

@@ -105,7 +105,7 @@ func TestPortInUse(t *testing.T) {
 	code, stdout, stderr := tryRun(t, "--set", "bindAddress=127.0.0.1", "--set", "listenPort="+port)
 	require.Equal(t, 3, code)
 	require.Empty(t, stdout)
-	require.Contains(t, stderr, fmt.Sprintf("127.0.0.1:%s is taken by another process", port))
+	require.Contains(t, stderr, fmt.Sprintf("listen 127.0.0.1:%s (listenPort): already in use by pid ", port))
 	require.Contains(t, stderr, "set listenPort to a free port")
 }
 

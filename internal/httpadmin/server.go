@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/cometmq/cometmq/internal/explain"
 )
 
 // ErrPortInUse says that the port is taken. The text names it.
@@ -64,8 +66,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	ln, err := net.Listen("tcp", cfg.Addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w: %s (%s) is taken by another process; stop it, choose another port, or do without by metricsExporterType=DISABLE",
-			ErrPortInUse, cfg.Addr, cfg.PortKey)
+		return nil, explain.PortInUse(ErrPortInUse, cfg.Addr, cfg.PortKey)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the HTTP port %s (%s): %w", cfg.Addr, cfg.PortKey, err)

@@ -10,17 +10,19 @@ const module = "github.com/cometmq/cometmq"
 var mayImport = map[string][]string{
 	"message":            {},
 	"internal/vfs":       {},
-	"internal/config":    {},
+	"internal/explain":   {},
+	"internal/banner":    {},
+	"internal/config":    {"internal/explain"},
 	"internal/lint":      {},
 	"internal/wall":      {},
 	"internal/fault":     {"internal/vfs", "internal/wall"},
 	"internal/histogram": {},
 	"internal/logging":   {},
 	"internal/metrics":   {"internal/histogram", "remoting", "remoting/protocol"},
-	"internal/httpadmin": {},
+	"internal/httpadmin": {"internal/explain"},
 	"internal/netns":     {},
 	"remoting/protocol":  {},
-	"remoting":           {"remoting/protocol"},
+	"remoting":           {"remoting/protocol", "internal/explain"},
 	"store/segment":      {"internal/vfs"},
 	"store/commitlog":    {"store/segment", "internal/vfs", "internal/histogram", "internal/logging"},
 	"store/consumequeue": {"store/segment", "internal/vfs", "message"},
@@ -33,9 +35,9 @@ var mayImport = map[string][]string{
 	"broker/delay":       {"message", "remoting/protocol"},
 	"broker/filter":      {"message"},
 	"broker/stats":       {},
-	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/config", "internal/vfs", "internal/wall", "message", "remoting", "remoting/protocol", "internal/histogram", "internal/logging", "internal/metrics"},
-	"namesrv":            {"remoting", "remoting/protocol", "internal/config", "internal/vfs", "internal/logging", "internal/metrics"},
-	"admin":              {"remoting", "remoting/protocol", "message", "internal/config"},
+	"broker":             {"broker/*", "dledger", "store", "store/commitlog", "internal/config", "internal/vfs", "internal/wall", "message", "remoting", "remoting/protocol", "internal/histogram", "internal/logging", "internal/metrics", "internal/explain"},
+	"namesrv":            {"remoting", "remoting/protocol", "internal/config", "internal/vfs", "internal/logging", "internal/metrics", "internal/explain"},
+	"admin":              {"remoting", "remoting/protocol", "message", "internal/config", "internal/explain"},
 
 	// Tools: processes on this machine, drills over them, load.
 	"internal/local":       {"admin", "internal/config", "internal/fault"},
@@ -46,11 +48,11 @@ var mayImport = map[string][]string{
 	"internal/dist":        {},
 	"deploy":               {},
 
-	"cmd/mqbroker":   {"broker", "internal/config", "internal/fault", "internal/vfs", "internal/httpadmin", "internal/logging"},
-	"cmd/mqnamesrv":  {"namesrv", "internal/config", "internal/httpadmin", "internal/logging"},
+	"cmd/mqbroker":   {"broker", "internal/config", "internal/fault", "internal/vfs", "internal/httpadmin", "internal/logging", "internal/banner", "internal/explain"},
+	"cmd/mqnamesrv":  {"namesrv", "internal/config", "internal/httpadmin", "internal/logging", "internal/banner", "internal/explain"},
 	"cmd/mqsh":       {},
 	"cmd/mqshutdown": {},
-	"cmd/mqadmin":    {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*", "dledger"},
+	"cmd/mqadmin":    {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*", "dledger", "deploy", "internal/explain", "internal/vfs"},
 }
 
 // foreign says who may import a module or package that is not ours. Everybody
