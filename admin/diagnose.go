@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 
 	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/remoting/protocol"
@@ -40,24 +39,9 @@ func (c *Client) whoElse(ctx context.Context, addr string, code int32, refused e
 		}
 		return refused
 	}
-	settings, err := c.brokerSettings(ctx, addr)
+	settings, err := c.BrokerSettings(ctx, addr)
 	if err != nil || settings["brokerName"] == "" {
 		return refused
 	}
 	return explain.NameServerIsBroker(refused, addr, settings["brokerName"], settings["namesrvAddr"])
-}
-
-// brokerSettings reads two keys of a broker's configuration that tell who it is.
-func (c *Client) brokerSettings(ctx context.Context, addr string) (map[string]string, error) {
-	resp, err := c.exchange(ctx, addr, "ask who is there", protocol.NewRequest(protocol.CodeGetBrokerConfig))
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]string{}
-	for line := range strings.Lines(string(resp.Body)) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok && (k == "brokerName" || k == "namesrvAddr") {
-			out[k] = strings.ReplaceAll(v, `\`, "")
-		}
-	}
-	return out, nil
 }

@@ -323,8 +323,10 @@ var inertKeys = map[string][]string{
 		"flushConsumeQueueLeastPages", "flushIntervalConsumeQueue", "offHeapMemoryEnable", "enableBatchPush"},
 	"offsets and delay progress are replicated, not flushed by a timer": {
 		"flushConsumerOffsetInterval", "flushDelayOffsetInterval", "flushConsumerOffsetHistoryInterval"},
+	"the members elect their leader among themselves":                        {"enableControllerMode", "controllerAddr", "brokerHeartbeatInterval"},
+	"there is one kind of store, and an acknowledgement waits for the group": {"storeType", "syncFlushTimeout"},
 	"not built yet": {
-		"aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
+		"authenticationEnabled", "authorizationEnabled", "recallMessageEnable", "aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
 		"enableLmq",
 		"enableMultiDispatch", "fetchNamesrvAddrByAddressServer",
 		"messageIndexSafe",

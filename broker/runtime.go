@@ -138,6 +138,7 @@ func (b *Broker) addIdentity(t runtimeTable, now time.Time, st dledger.Status) {
 	t["raftSelfId"] = b.selfID
 	t.num("raftCommitIndex", int64(st.CommitIndex))
 	t.num("raftAppliedIndex", int64(st.AppliedIndex))
+	t.num("currentTimeMillis", now.UnixMilli())
 	t["registered"] = strconv.FormatBool(len(b.cfg().nameServers()) == 0 || b.register.anyReached())
 }
 

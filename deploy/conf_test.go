@@ -7,10 +7,12 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,18 +34,22 @@ func home(t *testing.T) { t.Setenv("HOME", "/home/rocketmq") }
 type source struct {
 	example, dir, head string
 	fields             []config.Field
+	inert              map[string]string
 }
 
 func sources(t *testing.T) []source {
 	t.Helper()
 	home(t)
-	b, err := config.New(broker.DefaultConfig())
+	b, err := broker.NewSettings()
 	require.NoError(t, err)
 	n, err := config.New(namesrv.DefaultConfig())
 	require.NoError(t, err)
+	for reason, keys := range namesrv.InertKeys() {
+		n.Inert(reason, keys...)
+	}
 	return []source{
-		{"conf/broker.conf.example", "../broker", "Every key of broker.conf with its default. Copy the lines you change.", b.Fields()},
-		{"conf/namesrv.conf.example", "../namesrv", "Every key of namesrv.conf with its default. Copy the lines you change.", n.Fields()},
+		{"conf/broker.conf.example", "../broker", "Every key of broker.conf with its default. Copy the lines you change.", b.Fields(), b.InertKeys()},
+		{"conf/namesrv.conf.example", "../namesrv", "Every key of namesrv.conf with its default. Copy the lines you change.", n.Fields(), n.InertKeys()},
 	}
 }
 
@@ -132,8 +138,64 @@ func example(t *testing.T, s source) string {
 		}
 		fmt.Fprintf(&b, "\n%s=%s\n", f.Key, strings.ReplaceAll(f.Default, `\`, `\\`))
 	}
+	if len(s.inert) > 0 {
+		b.WriteString("\n# Keys of RocketMQ that are accepted and have no effect here:\n")
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.inert)) {
+		fmt.Fprintf(&b, "#- %s: %s\n", key, s.inert[key])
+	}
 	return b.String()
 }
+
+// TestKeysThatOperatorsSetAreKnown: none of the keys that are common in RocketMQ's
+// files may be called unknown, whether it does something here or not.
+func TestKeysThatOperatorsSetAreKnown(t *testing.T) {
+	home(t)
+	for _, s := range sources(t) {
+		known := map[string]bool{}
+		for _, f := range s.fields {
+			known[f.Key] = true
+			for _, a := range f.Aliases {
+				known[a] = true
+			}
+		}
+		for key := range s.inert {
+			require.False(t, known[key], "%s is a setting and inert at the same time", key)
+			known[key] = true
+		}
+		keys := brokerOperatorKeys
+		if strings.Contains(s.example, "namesrv") {
+			keys = namesrvOperatorKeys
+		}
+		missing := slices.DeleteFunc(strings.Fields(keys), func(key string) bool { return known[key] })
+		require.Empty(t, missing, "not known to %s", s.example)
+	}
+}
+
+// Keys of RocketMQ 4.9.4 and 5 that operators set.
+const (
+	brokerOperatorKeys = `brokerClusterName brokerName brokerId brokerRole namesrvAddr fetchNamesrvAddrByAddressServer brokerIP1 brokerIP2
+		listenPort storePathRootDir storePathCommitLog storePathConsumeQueue storePathIndex storeCheckpoint abortFile flushDiskType deleteWhen
+		fileReservedTime diskMaxUsedSpaceRatio mappedFileSizeCommitLog mapedFileSizeCommitLog mappedFileSizeConsumeQueue mapedFileSizeConsumeQueue
+		maxMessageSize autoCreateTopicEnable defaultTopicQueueNums autoCreateSubscriptionGroup brokerPermission messageDelayLevel enablePropertyFilter
+		enableCalcFilterBitMap enableConsumeQueueExt filterSupportRetry slaveReadEnable traceTopicEnable msgTraceTopicName traceOn aclEnable
+		transactionTimeOut transactionCheckMax transactionCheckInterval rejectTransactionMessage sendMessageThreadPoolNums
+		pullMessageThreadPoolNums queryMessageThreadPoolNums adminBrokerThreadPoolNums clientManageThreadPoolNums consumerManageThreadPoolNums
+		waitTimeMillsInSendQueue osPageCacheBusyTimeOutMills maxTransferCountOnMessageInMemory maxTransferBytesOnMessageInMemory
+		maxTransferCountOnMessageInDisk maxTransferBytesOnMessageInDisk useReentrantLockWhenPutMessage transientStorePoolEnable
+		transientStorePoolSize warmMapedFileEnable flushConsumerOffsetInterval flushDelayOffsetInterval registerNameServerPeriod
+		registerBrokerTimeoutMills compressedRegister forceRegister longPollingEnable shortPollingTimeMills regionId isolateLogEnable
+		storeReplyMessageEnable enableDLegerCommitLog dLegerGroup dLegerPeers dLegerSelfId preferredLeaderId enableLmq enableMultiDispatch
+		serverWorkerThreads serverSelectorThreads serverChannelMaxIdleTimeSeconds useEpollNativeSelector serverOnewaySemaphoreValue
+		serverAsyncSemaphoreValue timerWheelEnable timerMaxDelaySec enableControllerMode controllerAddr
+		authenticationEnabled authorizationEnabled recallMessageEnable storeType brokerHeartbeatInterval haListenPort haMasterAddress
+		flushIntervalCommitLog flushCommitLogTimed deleteCommitLogFilesInterval destroyMapedFileIntervalForcibly redeleteHangedFileInterval
+		brokerFastFailureEnable sendThreadPoolQueueCapacity pullThreadPoolQueueCapacity maxIndexNum maxHashSlotNum messageIndexEnable
+		cleanFileForciblyEnable syncFlushTimeout clusterTopicEnable brokerTopicEnable rocketmqHome`
+	namesrvOperatorKeys = `listenPort bindAddress kvConfigPath configStorePath rocketmqHome clusterTest orderMessageEnable serverWorkerThreads
+		serverSelectorThreads serverCallbackExecutorThreads serverOnewaySemaphoreValue serverAsyncSemaphoreValue serverChannelMaxIdleTimeSeconds
+		useEpollNativeSelector`
+)
 
 // goNames maps the names of struct fields to keys, for comments that speak of
 // other fields.

@@ -47,8 +47,8 @@ const (
 var errNotDrained = fmt.Errorf("not drained yet: %w", errUnhealthy)
 
 func clusterCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "cluster", Short: "Add broker groups to a cluster and take them out"}
-	cmd.AddCommand(clusterDrainCommand(o), clusterSpreadCommand(o))
+	cmd := &cobra.Command{Use: "cluster", Short: "Look at brokers and their groups, add groups and take them out"}
+	cmd.AddCommand(clusterLsCommand(o), clusterDescribeCommand(o), clusterTopCommand(o), clusterDrainCommand(o), clusterSpreadCommand(o))
 	return cmd
 }
 

@@ -21,7 +21,7 @@ func newGroupCommand(o *options) *cobra.Command {
 		Use:   "group",
 		Short: "Consumer groups, and the members of a replica group",
 	}
-	cmd.AddCommand(groupLsCommand(o))
+	cmd.AddCommand(groupLsCommand(o), groupCreateCommand(o), groupDescribeCommand(o), groupLagCommand(o), groupResetCommand(o), groupRmCommand(o))
 	addMemberCommands(cmd, o)
 	return cmd
 }

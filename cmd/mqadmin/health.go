@@ -51,6 +51,9 @@ leader, and every member must answer, know its leader and be registered.`,
 }
 
 func (h *healthOptions) run(cmd *cobra.Command, _ []string) error {
+	if err := h.source().err; err != nil {
+		return err
+	}
 	deadline := time.Now().Add(h.wait)
 	for {
 		ctx, cancel := context.WithTimeout(cmd.Context(), h.timeout)

@@ -136,5 +136,23 @@ func table(w io.Writer, rows [][]string) error {
 // colours seen.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return ok && isTerminal(f)
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// Colours that mean something: fine, look here, broken.
+const (
+	green  = "32"
+	yellow = "33"
+	red    = "31"
+)
+
+// paint colours text for a terminal, unless NO_COLOR is set or the terminal is
+// a dumb one.
+func paint(w io.Writer, colour, text string) string {
+	if !terminal(w) || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }

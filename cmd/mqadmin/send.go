@@ -35,7 +35,8 @@ func sendCommand(o *options) *cobra.Command {
 A send that fails is retried with a fresh route for as long as --timeout allows,
 so a message can be stored twice when a leader dies. With --outstanding 1 the
 messages of a queue keep their order even then.`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: o.completeTopics,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&s.file, "file", "f", "", `file with a line per message ("-" is standard input)`)
@@ -48,7 +49,7 @@ messages of a queue keep their order even then.`,
 		if s.outstanding < 1 || s.outstanding > 1<<16 {
 			return fmt.Errorf("--outstanding %d is not allowed: 1 to %d", s.outstanding, 1<<16)
 		}
-		client, err := admin.New(admin.Config{NameServers: o.nameServers()})
+		client, err := o.client()
 		if err != nil {
 			return err
 		}

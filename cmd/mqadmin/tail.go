@@ -26,9 +26,10 @@ type tailOptions struct {
 func tailCommand(o *options) *cobra.Command {
 	var t tailOptions
 	cmd := &cobra.Command{
-		Use:   "tail TOPIC",
-		Short: "Print the messages of a topic, a line each",
-		Args:  cobra.ExactArgs(1),
+		Use:               "tail TOPIC",
+		Short:             "Print the messages of a topic, a line each",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: o.completeTopics,
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&t.follow, "follow", "f", false, "go on with messages that arrive later, until Ctrl-C")
@@ -36,7 +37,7 @@ func tailCommand(o *options) *cobra.Command {
 	f.Int32Var(&t.queue, "queue", admin.AnyQueue, "one queue only")
 	outputFlag(cmd, &t.output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := admin.New(admin.Config{NameServers: o.nameServers()})
+		client, err := o.client()
 		if err != nil {
 			return err
 		}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -14,8 +16,8 @@ import (
 )
 
 func topicCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "topic", Short: "List, create and delete topics"}
-	cmd.AddCommand(topicLsCommand(o), topicCreateCommand(o), topicRmCommand(o), topicSpreadCommand(o))
+	cmd := &cobra.Command{Use: "topic", Short: "List, describe, create, change and delete topics"}
+	cmd.AddCommand(topicLsCommand(o), topicDescribeCommand(o), topicCreateCommand(o), topicAlterCommand(o), topicRmCommand(o), topicSpreadCommand(o))
 	return cmd
 }
 
@@ -30,30 +32,26 @@ func topicLsCommand(o *options) *cobra.Command {
 				return err
 			}
 			defer done()
-			names, err := client.Topics(ctx)
+			list := userTopics
+			if all {
+				list = func(ctx context.Context, client *admin.Client) ([]string, error) { return client.Topics(ctx) }
+			}
+			names, err := list(ctx, client)
 			if err != nil {
 				return err
 			}
-			info, err := client.Cluster(ctx)
-			if err != nil {
-				return err
-			}
-			shown := []string{}
-			for _, name := range names {
-				if all || !systemTopic(name, info) {
-					shown = append(shown, name)
+			return printAs(cmd.OutOrStdout(), output, names, func(w io.Writer) error {
+				for _, name := range names {
+					if _, err := fmt.Fprintln(w, name); err != nil {
+						return err
+					}
 				}
-			}
-			if output == "json" {
-				return printJSON(cmd.OutOrStdout(), shown)
-			}
-			for _, name := range shown {
-				fmt.Fprintln(cmd.OutOrStdout(), name)
-			}
-			return nil
+				return nil
+			})
 		},
 	}
-	outputFlag(cmd, &output)
+	outputFlag(cmd, &output, formatName)
+	watchFlag(cmd)
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "the system's topics too")
 	return cmd
 }
@@ -99,15 +97,21 @@ func topicCreateCommand(o *options) *cobra.Command {
 
 func topicRmCommand(o *options) *cobra.Command {
 	var cluster string
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "rm TOPIC", Aliases: []string{"delete"}, Short: "Delete a topic with all its messages", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: o.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.confirm(cmd, yes, "delete topic", args[0]); err != nil {
+				return err
+			}
 			return deleteTopic(o, cmd, cluster, args[0], func(addr string) {
 				fmt.Fprintf(cmd.OutOrStdout(), "deleted topic %s from %s\n", args[0], addr)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&cluster, "cluster", "c", "", "cluster to delete it from (default: all brokers)")
+	yesFlag(cmd, &yes)
 	return cmd
 }
 

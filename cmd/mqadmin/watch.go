@@ -33,14 +33,14 @@ func watchFlag(cmd *cobra.Command) {
 		if every < watchMin {
 			return fmt.Errorf("--watch %s is too often: at least %s", every, watchMin)
 		}
-		return repeat(cmd.Context(), cmd.OutOrStdout(), every, func() error { return once(cmd, args) })
+		return repeat(cmd.Context(), cmd.OutOrStdout(), terminal(cmd.OutOrStdout()), every, func() error { return once(cmd, args) })
 	}
 }
 
 // repeat calls show until ctx ends. A failure is shown in its place and does not
-// end it: the reason to watch may be that something is broken.
-func repeat(ctx context.Context, w io.Writer, every time.Duration, show func() error) error {
-	screen := terminal(w)
+// end it: the reason to watch may be that something is broken. On a screen each
+// look takes the place of the last.
+func repeat(ctx context.Context, w io.Writer, screen bool, every time.Duration, show func() error) error {
 	if screen {
 		fmt.Fprint(w, clearAll)
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"sort"
 	"strings"
@@ -89,6 +90,13 @@ func (s *Set[T]) Inert(reason string, keys ...string) {
 	for _, k := range keys {
 		s.inert[k] = reason
 	}
+}
+
+// InertKeys returns the keys declared by Inert with their reasons.
+func (s *Set[T]) InertKeys() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.inert)
 }
 
 // OnUpdate registers a function that is called after each successful Update
