@@ -89,7 +89,7 @@ func (s *setting) describe(comment []string) {
 var ownKeys = strings.Fields(`advertisedListeners clientExpiredTimeout consumerOffsetFlushInterval deduplicateEnable deduplicateEntriesMax
 	deduplicateTopics deduplicateWindowMillis diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio diskWatchdogTimeout enableVipChannel
 	forwardRequestsMax heldPullsMax internalNetworks leaderWaitTimeout raftElectionTimeout raftEntriesInFlight raftHeartbeatTimeout
-	raftInstallRate raftLeaderLeaseTimeout serverMaxConnections serverMaxInFlightPerConnection shutdownDrainTime standInBrokers storeScrubRate`)
+	logDir logFileSizeMax logFilesMax logFormat logLevel metricsExporterDialect metricsSeriesMax pprofEnable raftInstallRate raftJoin raftLeaderLeaseTimeout serverMaxConnections serverMaxInFlightPerConnection shutdownDrainTime standInBrokers storeScrubRate`)
 
 // allSettings are those of both servers.
 func allSettings() []setting {
@@ -113,7 +113,7 @@ func (c *configSource) flags(cmd *cobra.Command, more ...string) {
 	f.StringVarP(&c.file, "file", "f", "", "a broker.conf or namesrv.conf to look into")
 	f.StringVarP(&c.broker, "brokerAddr", "b", "", "a running broker to ask")
 	f.StringVar(&c.namesrv, "namesrv", "", "a running name server to ask")
-	outputFlag(cmd, &c.output, more...)
+	outputFlag(cmd, &c.output, append([]string{formatYAML}, more...)...)
 }
 
 // fill puts in what the environment, the file or the server says.

@@ -55,7 +55,7 @@ versions, limits of this machine. Exit code 10 when something failed; a warning
 alone is none.`,
 		Args: cobra.NoArgs,
 	}
-	outputFlag(cmd, &output)
+	outputFlag(cmd, &output, formatYAML)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 		defer cancel()

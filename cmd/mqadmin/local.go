@@ -154,14 +154,11 @@ func localStatusCommand() *cobra.Command {
 				return fmt.Errorf("%w: none of its processes runs; start it with: mqadmin local up%s", errNotRunning, dirHint(dir))
 			}
 			st := c.Status(cmd.Context())
-			if output == "json" {
-				return printJSON(cmd.OutOrStdout(), st)
-			}
-			return printCluster(cmd.OutOrStdout(), c, st, 0)
+			return printAs(cmd.OutOrStdout(), output, st, func(w io.Writer) error { return printCluster(w, c, st, 0) })
 		},
 	}
 	dirFlag(cmd, &dir)
-	outputFlag(cmd, &output)
+	outputFlag(cmd, &output, formatYAML)
 	return cmd
 }
 

@@ -28,9 +28,9 @@ const (
 // read by a shell's loop.
 type named interface{ rowName() string }
 
-// outputFlag adds -o with the formats table, json and yaml, and those in more.
+// outputFlag adds -o with the formats table and json, and those in more.
 func outputFlag(cmd *cobra.Command, into *string, more ...string) {
-	formats := append([]string{formatTable, formatJSON, formatYAML}, more...)
+	formats := append([]string{formatTable, formatJSON}, more...)
 	known := strings.Join(formats[:len(formats)-1], ", ") + " or " + formats[len(formats)-1]
 	cmd.Flags().StringVarP(into, "output", "o", formatTable, known)
 	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)))

@@ -8,18 +8,24 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cometmq/cometmq/admin"
+	"github.com/cometmq/cometmq/message"
 )
 
 // sendOptions are the flags of mqadmin send.
 type sendOptions struct {
 	file        string
 	tags, keys  string
+	props       []string
+	delay       time.Duration
+	properties  []byte // of every message, made of props and delay
 	queue       int32
 	outstanding int
 	output      string
@@ -41,6 +47,8 @@ messages of a queue keep their order even then.`,
 	f := cmd.Flags()
 	f.StringVarP(&s.file, "file", "f", "", `file with a line per message ("-" is standard input)`)
 	f.StringVarP(&s.tags, "tags", "c", "", "tag of the messages")
+	f.StringArrayVarP(&s.props, "property", "p", nil, "key=value, a property of the messages; may be repeated")
+	f.DurationVar(&s.delay, "delay", 0, "deliver them so much later (a broker of RocketMQ 4 does not know that)")
 	f.StringVarP(&s.keys, "keys", "k", "", "keys of the messages, separated by spaces")
 	f.Int32VarP(&s.queue, "queue", "i", admin.AnyQueue, "queue to send to; -1 spreads over all")
 	f.IntVar(&s.outstanding, "outstanding", 64, "sends under way at a time")
@@ -48,6 +56,9 @@ messages of a queue keep their order even then.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if s.outstanding < 1 || s.outstanding > 1<<16 {
 			return fmt.Errorf("--outstanding %d is not allowed: 1 to %d", s.outstanding, 1<<16)
+		}
+		if err := s.checkProperties(); err != nil {
+			return err
 		}
 		client, err := o.client()
 		if err != nil {
@@ -57,6 +68,24 @@ messages of a queue keep their order even then.`,
 		return s.run(cmd, client, o.timeout, args[0], args[1:])
 	}
 	return cmd
+}
+
+// checkProperties turns --property and --delay into properties.
+func (s *sendOptions) checkProperties() error {
+	for _, text := range s.props {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" || strings.ContainsAny(text, "\x01\x02") {
+			return fmt.Errorf("--property %q is not allowed: key=value", text)
+		}
+		s.properties = message.AppendProperty(s.properties, key, value)
+	}
+	if s.delay < 0 || s.delay > 0 && s.delay < time.Millisecond {
+		return fmt.Errorf("--delay %s is not allowed: at least 1ms", s.delay)
+	}
+	if s.delay > 0 {
+		s.properties = message.AppendProperty(s.properties, message.PropertyTimerDelayMS, strconv.FormatInt(s.delay.Milliseconds(), 10))
+	}
+	return nil
 }
 
 // sent is one message as printed with -o json.
@@ -191,7 +220,7 @@ func (s *sendOptions) pump(ctx context.Context, client *admin.Client, timeout ti
 			continue
 		}
 		wg.Add(1)
-		m := admin.Message{Topic: topic, Queue: s.queue, Body: body, Tags: s.tags, Keys: s.keys}
+		m := admin.Message{Topic: topic, Queue: s.queue, Body: body, Tags: s.tags, Keys: s.keys, Properties: s.properties}
 		// The first attempt leaves in the order of the input; only a message that
 		// fails falls behind.
 		client.SendAsync(ctx, m, func(r admin.SendResult, err error) {

@@ -47,17 +47,16 @@ refused. Exit code: 0 sound, 3 damaged, 1 it could not be read.`,
 		Args: cobra.NoArgs,
 	}
 	storeDir(cmd, &dir)
-	outputFlag(cmd, &output)
+	outputFlag(cmd, &output, formatYAML)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		report, err := store.Verify(store.Config{Dir: dir})
 		if err != nil {
 			return locked(dir, err)
 		}
-		if output == "json" {
-			err = printJSON(cmd.OutOrStdout(), report)
-		} else {
-			_, err = io.WriteString(cmd.OutOrStdout(), verifyText(report))
-		}
+		err = printAs(cmd.OutOrStdout(), output, report, func(w io.Writer) error {
+			_, err := io.WriteString(w, verifyText(report))
+			return err
+		})
 		if err == nil && !report.OK {
 			err = errStoreDamaged
 		}

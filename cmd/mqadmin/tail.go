@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -21,28 +24,43 @@ type tailOptions struct {
 	fromEnd bool
 	queue   int32
 	output  string
+	from    string // a time, "" for the beginning
+	tag     string // only messages with this tag
+	format  string
+	since   int64 // from, in unix ms
 }
 
 func tailCommand(o *options) *cobra.Command {
 	var t tailOptions
 	cmd := &cobra.Command{
-		Use:               "tail TOPIC",
-		Short:             "Print the messages of a topic, a line each",
+		Use:   "tail TOPIC[@TAG]",
+		Short: "Print the messages of a topic, a line each",
+		Long: `Print the messages of a topic, a line each. With --format a line has what these
+stand for, and the text between them: %t topic, %q queue, %o offset, %T tag, %k keys,
+%b body, %i message id, %s store time, %n size of the body, %% a percent sign;
+\n and \t are a new line and a tab.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: o.completeTopics,
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&t.follow, "follow", "f", false, "go on with messages that arrive later, until Ctrl-C")
 	f.BoolVar(&t.fromEnd, "from-end", false, "begin behind what is there")
+	f.StringVar(&t.from, "from", "", "begin at a time, or so long ago: 10m, 2026-10-02T15:04:05")
+	f.StringVar(&t.format, "format", "", "what a line has, e.g. '%t %q %o %k %b\\n'")
 	f.Int32Var(&t.queue, "queue", admin.AnyQueue, "one queue only")
 	outputFlag(cmd, &t.output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var topic string
+		topic, t.tag, _ = strings.Cut(args[0], "@")
+		if err := t.check(); err != nil {
+			return err
+		}
 		client, err := o.client()
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		return t.run(cmd.Context(), client, o.timeout, args[0], cmd.OutOrStdout())
+		return t.run(cmd.Context(), client, o.timeout, topic, cmd.OutOrStdout())
 	}
 	return cmd
 }
@@ -75,7 +93,16 @@ func (t *tailOptions) readers(ctx context.Context, client *admin.Client, timeout
 			continue
 		}
 		from := int64(0)
-		if t.fromEnd {
+		switch {
+		case t.since > 0:
+			addr, err := route.Any(q.Broker)
+			if err != nil {
+				return nil, err
+			}
+			if from, err = client.SearchOffset(ctx, addr, topic, q.ID, t.since); err != nil {
+				return nil, err
+			}
+		case t.fromEnd:
 			addr, err := route.Any(q.Broker)
 			if err != nil {
 				return nil, err
@@ -187,9 +214,16 @@ type tailed struct {
 const bodyMax = 64 << 20
 
 func (t *tailOptions) print(w io.Writer, m message.Stored) error {
+	if tag, _ := m.Property(message.PropertyTags); t.tag != "" && string(tag) != t.tag {
+		return nil
+	}
 	body, err := message.DecompressBody(m.SysFlag(), m.Body(), bodyMax)
 	if err != nil {
 		return fmt.Errorf("message at queue %d offset %d: %w", m.QueueID(), m.QueueOffset(), err)
+	}
+	if t.format != "" {
+		_, err := w.Write(t.line(m, body))
+		return err
 	}
 	if t.output != "json" {
 		_, err := w.Write(append(body[:len(body):len(body)], '\n'))
@@ -206,4 +240,79 @@ func (t *tailOptions) print(w io.Writer, m message.Stored) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(out) // a line each, to be read while it grows
+}
+
+// check refuses flags that contradict each other or make no sense.
+func (t *tailOptions) check() error {
+	if t.format != "" && t.output != formatTable {
+		return errors.New("give -o or --format, not both")
+	}
+	if t.from != "" {
+		if t.fromEnd {
+			return errors.New("give --from or --from-end, not both")
+		}
+		at, err := parseWhen(t.from, time.Now())
+		if err != nil {
+			return err
+		}
+		t.fromEnd, t.since = at == latest, max(at, 0)
+	}
+	for i := 0; i < len(t.format); i++ {
+		if t.format[i] != '%' {
+			continue
+		}
+		if i++; i == len(t.format) || !strings.ContainsRune("tqoTkbisn%", rune(t.format[i])) {
+			return fmt.Errorf("--format %q: behind a percent sign comes one of t q o T k b i s n %%", t.format)
+		}
+	}
+	return nil
+}
+
+// line is a message as --format asks, which check has seen.
+func (t *tailOptions) line(m message.Stored, body []byte) []byte {
+	var out []byte
+	for i := 0; i < len(t.format); i++ {
+		c := t.format[i]
+		if i+1 == len(t.format) || c != '%' && c != '\\' {
+			out = append(out, c)
+			continue
+		}
+		i++
+		if c == '\\' {
+			switch t.format[i] {
+			case 'n':
+				out = append(out, '\n')
+			case 't':
+				out = append(out, '\t')
+			default:
+				out = append(out, c, t.format[i])
+			}
+			continue
+		}
+		switch t.format[i] {
+		case 't':
+			out = append(out, m.Topic()...)
+		case 'q':
+			out = strconv.AppendInt(out, int64(m.QueueID()), 10)
+		case 'o':
+			out = strconv.AppendInt(out, int64(m.QueueOffset()), 10)
+		case 'T':
+			tag, _ := m.Property(message.PropertyTags)
+			out = append(out, tag...)
+		case 'k':
+			keys, _ := m.Property(message.PropertyKeys)
+			out = append(out, keys...)
+		case 'b':
+			out = append(out, body...)
+		case 'i':
+			out = append(out, message.OffsetMsgID(m.StoreHost(), m.PhyOffset())...)
+		case 's':
+			out = time.UnixMilli(m.StoreTimestamp()).AppendFormat(out, "2006-01-02T15:04:05.000Z07:00")
+		case 'n':
+			out = strconv.AppendInt(out, int64(len(body)), 10)
+		case '%':
+			out = append(out, '%')
+		}
+	}
+	return out
 }

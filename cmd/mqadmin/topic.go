@@ -50,7 +50,7 @@ func topicLsCommand(o *options) *cobra.Command {
 			})
 		},
 	}
-	outputFlag(cmd, &output, formatName)
+	outputFlag(cmd, &output, formatYAML, formatName)
 	watchFlag(cmd)
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "the system's topics too")
 	return cmd
