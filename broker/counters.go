@@ -26,7 +26,6 @@ type counters struct {
 	fired      *metrics.Table[string, atomic.Int64]             // those that were delivered
 	creations  *metrics.Table[creationKey, histogram.Histogram] // of topics and groups, by duration
 	forwarded  atomic.Int64                                     // requests sent on to the leader
-	slow       atomic.Int64                                     // sends that took longer than a second
 	removed    atomic.Int64                                     // log files removed by retention
 	removedLen atomic.Int64                                     // and their bytes
 }

@@ -81,13 +81,12 @@ type trial struct {
 	commits *committer
 	journal journal
 
-	out       *Trial
-	old       local.Broker // who led before the fault
-	began     time.Time
-	ended     time.Time // of the load of the eager client
-	fault     time.Time // when the damage was done
-	resumed   time.Time // when a deposed leader was let go on
-	electedAt time.Time
+	out     *Trial
+	old     local.Broker // who led before the fault
+	began   time.Time
+	ended   time.Time // of the load of the eager client
+	fault   time.Time // when the damage was done
+	resumed time.Time // when a deposed leader was let go on
 }
 
 // Run runs the drill's trials one after the other and reports on all of them.
