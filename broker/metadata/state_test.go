@@ -126,6 +126,43 @@ func TestNewHasSystemTopicsAndGroups(t *testing.T) {
 	require.True(t, New(cfg).SystemTopic("TBW102"), "reserved whether it exists or not")
 }
 
+// The topic of traces comes with its first message where no setting makes it, and is the system's from then on.
+func TestTraceTopicIsMadeByUse(t *testing.T) {
+	bare := testConfig()
+	bare.TraceTopic = false
+	w := newWorld()
+	w.State = New(bare)
+	trace := func(mode PutMode, queues int32) any {
+		return w.apply(t, 1, AppendPutTopic(nil, topic(message.TopicTrace, queues), mode))
+	}
+	isError := func(value any) {
+		t.Helper()
+		err, _ := value.(error)
+		require.ErrorIs(t, err, ErrSystem)
+	}
+	isError(trace(Upsert, 1))
+	require.NotImplements(t, (*error)(nil), trace(IfAbsent, 4))
+	isError(trace(Upsert, 1))
+	isError(w.apply(t, 1, AppendDeleteTopic(nil, message.TopicTrace)))
+	w.checkpoint()
+
+	load := func(cfg Config) int32 {
+		s := New(cfg)
+		require.NoError(t, s.Load(func(yield func(k, v []byte) bool) {
+			for _, k := range sortedKeys(w.stored) {
+				if !yield([]byte(k), w.stored[k]) {
+					return
+				}
+			}
+		}))
+		c, ok := s.Topic(message.TopicTrace)
+		require.True(t, ok)
+		return c.WriteQueueNums
+	}
+	require.EqualValues(t, 4, load(bare), "it is kept")
+	require.EqualValues(t, 1, load(testConfig()), "until a setting makes it")
+}
+
 func TestRefusedCommandsChangeNothing(t *testing.T) {
 	w := newWorld()
 	long := string(bytes.Repeat([]byte("x"), 128))

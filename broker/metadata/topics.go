@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
 )
@@ -56,6 +57,11 @@ func (t *topicTable) reset() {
 
 func (t *topicTable) isReserved(name string) bool { return t.reserved[name] || isSystemPrefix(name) }
 
+// madeByUse tells the one reserved topic that comes into being with its first
+// message, where no setting makes it before: clients that trace send to it
+// whether or not the broker was prepared for that, and RocketMQ lets them.
+func madeByUse(name string) bool { return name == message.TopicTrace }
+
 func (t *topicTable) apply(ctx *store.ApplyContext, verb byte, r *reader) (any, error) {
 	switch uint16(tableTopics)<<8 | uint16(verb) {
 	case OpPutTopic:
@@ -102,7 +108,7 @@ func (t *topicTable) check(c *protocol.TopicConfig, mode PutMode) error {
 	if err := validTopic(c.TopicName); err != nil {
 		return err
 	}
-	if t.isReserved(c.TopicName) {
+	if t.isReserved(c.TopicName) && (mode != IfAbsent || !madeByUse(c.TopicName)) {
 		return fmt.Errorf("%w: topic %q", ErrSystem, c.TopicName)
 	}
 	if c.ReadQueueNums > QueuesPerTopicMax || c.WriteQueueNums > QueuesPerTopicMax {
@@ -196,7 +202,8 @@ func (t *topicTable) load(key, value []byte) error {
 	if err := r.done(); err != nil {
 		return err
 	}
-	if t.isReserved(c.TopicName) {
+	_, built := t.topics[c.TopicName]
+	if t.isReserved(c.TopicName) && (built || !madeByUse(c.TopicName)) {
 		return nil // reserved since it was stored: the built-in topic stands
 	}
 	t.topics[c.TopicName] = c

@@ -154,6 +154,12 @@ func TestReservedTopics(t *testing.T) {
 		"SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT"} {
 		refused(t, addr, 10, sendFields(topic, 0), []byte("x"), 16, "Sending message to topic["+topic+"] is forbidden.")
 	}
+	// Tracing clients make their topic themselves where the broker has none; it is the system's all the same.
+	trace := fields{"topic": "RMQ_SYS_TRACE_TOPIC", "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1", "perm": "0", "topicFilterType": "SINGLE_TAG"}
+	must(t, addr, 10, sendFields("RMQ_SYS_TRACE_TOPIC", 0), []byte("x"))
+	c.awaitRoute(t, "RMQ_SYS_TRACE_TOPIC")
+	refused(t, addr, 17, trace, nil, 1, "The topic[RMQ_SYS_TRACE_TOPIC] is conflict with system topic.")
+	refused(t, addr, 215, trace, nil, 1, "The topic[RMQ_SYS_TRACE_TOPIC] is conflict with system topic.")
 }
 
 // brokerPermission caps the permission of every topic's route; producers leave, except those of ordered topics, which the
