@@ -22,7 +22,7 @@ func (b *Broker) disableSlow(ctx context.Context) {
 	}
 	var plan proposalPlan
 	for _, g := range b.meta.Groups() {
-		if !g.ConsumeEnable {
+		if !g.ConsumeEnable || b.meta.SystemGroup(g.GroupName) {
 			continue
 		}
 		topic, behind := b.furthestBehind(g.GroupName)
