@@ -83,6 +83,7 @@ type Broker struct {
 	followerID int64
 	peers      []dledger.Peer
 	levels     delay.Levels
+	memory     atomic.Int64                   // bytes of the machine, see memoryBytes
 	ip         netip.Addr                     // brokerIP1
 	addr       netip.AddrPort                 // brokerIP1:listenPort as it was at the start; in message ids
 	advertised atomic.Pointer[netip.AddrPort] // what clients dial
@@ -192,6 +193,7 @@ func New(opts Options) (*Broker, error) {
 		DefaultTopicQueues: int32(cfg.DefaultQueues), DelayLevels: int32(len(b.levels)), Logger: b.log,
 	})
 	b.clients = group.NewClients(group.ClientsConfig{ExpireAfter: cfg.ClientExpiry, Notify: b.notifyConsumers, Logger: b.log})
+	b.memory.Store(memoryBytes())
 	b.held = newHoldTable(b.wakePull)
 	b.relays = newRelays()
 	return b, nil

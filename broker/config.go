@@ -146,6 +146,12 @@ type Config struct {
 	TransferBytes int `cfg:"maxTransferBytesOnMessageInMemory" live:"true" min:"1024" max:"16777216"`
 	TransferCount int `cfg:"maxTransferCountOnMessageInMemory" live:"true" min:"1" max:"10240"`
 
+	// MemoryRatio is the share of the memory, in percent, that RocketMQ takes the
+	// newest part of the log to be in. A group that never committed begins at the
+	// first message of a queue only while that one is in there, and where it asks
+	// to begin otherwise.
+	MemoryRatio int `cfg:"accessMessageInMemoryMaxRatio" live:"true" min:"1" max:"100"`
+
 	// ReadQueueMax is the number of requests that wait for a reading goroutine
 	// before further ones are refused with SYSTEM_BUSY.
 	ReadQueueMax int `cfg:"pullThreadPoolQueueCapacity" live:"true" min:"16"`
@@ -255,6 +261,7 @@ func DefaultConfig() Config {
 		HeldPullsMax:           100_000,
 		TransferBytes:          256 << 10,
 		TransferCount:          32,
+		MemoryRatio:            40,
 		ReadQueueMax:           10_000,
 		MessageIndex:           true,
 		DelayLevels:            delay.DefaultLevels,
@@ -318,7 +325,7 @@ var inertKeys = map[string][]string{
 	"the key index grows with the log": {"maxHashSlotNum", "maxIndexNum"},
 	"files are read and written, not mapped": {
 		"mappedFileSizeConsumeQueue", "mapedFileSizeConsumeQueue", "useReentrantLockWhenPutMessage", "transientStorePoolEnable",
-		"transientStorePoolSize", "warmMapedFileEnable", "accessMessageInMemoryMaxRatio", "maxTransferBytesOnMessageInDisk",
+		"transientStorePoolSize", "warmMapedFileEnable", "maxTransferBytesOnMessageInDisk",
 		"maxTransferCountOnMessageInDisk", "flushCommitLogLeastPages", "flushCommitLogTimed", "commitIntervalCommitLog",
 		"flushConsumeQueueLeastPages", "flushIntervalConsumeQueue", "offHeapMemoryEnable", "enableBatchPush"},
 	"offsets and delay progress are replicated, not flushed by a timer": {

@@ -30,3 +30,7 @@ func Codes() (forwarded, local []int32) {
 
 // DisableSlow is what the leader does every three minutes.
 func (b *Broker) DisableSlow(ctx context.Context) { b.disableSlow(ctx) }
+
+// SetMemory pretends that the machine has so many bytes of memory. It is for the
+// time before the first request.
+func (b *Broker) SetMemory(n int64) { b.memory.Store(n) }

@@ -87,11 +87,8 @@ func (b *Broker) commitPulled(p *pullRequest) {
 }
 
 // handleQueryOffset serves QUERY_CONSUMER_OFFSET. A group that never committed
-// and meets a queue that still begins at 0 is told 0, so that it reads what was
-// sent before it started; on an older queue the client decides.
-//
-// RocketMQ asks in addition whether offset 0 is still in memory. We have no
-// such border, so the rule holds while the queue's first message is there.
+// and meets a young queue is told 0, so that it reads what was sent before it
+// started; on an older one the client decides.
 func (b *Broker) handleQueryOffset(_ context.Context, r request) (*protocol.Response, error) {
 	var h protocol.ConsumerOffsetHeader
 	if err := h.Decode(r.cmd); err != nil {
@@ -100,12 +97,25 @@ func (b *Broker) handleQueryOffset(_ context.Context, r request) (*protocol.Resp
 	name, topic := string(h.ConsumerGroup), string(h.Topic)
 	offset, ok := b.consumerOffset(name, topic, h.QueueID)
 	if !ok {
-		first, _ := b.store.QueueRange(topic, h.QueueID)
-		if first > 0 || h.NoZeroIfMissing {
+		if h.NoZeroIfMissing || !b.young(topic, h.QueueID) {
 			return nil, refuse(protocol.StatusQueryNotFound, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
 		}
 	}
 	return offsetAnswer(offset), nil
+}
+
+// young tells a queue that still begins at 0, not far behind the log's end.
+// RocketMQ's measure of far is what would not be in memory any more.
+func (b *Broker) young(topic string, queue int32) bool {
+	first, end := b.store.QueueRange(topic, queue)
+	if first > 0 || end == 0 {
+		return first == 0
+	}
+	oldest, ok := b.store.QueueEntries(topic, queue, 0, 1)
+	if !ok || len(oldest) == 0 {
+		return true
+	}
+	return b.store.Log().MaxOffset()-int64(oldest[0].Phy) <= b.memory.Load()/100*int64(b.cfg().MemoryRatio)
 }
 
 func offsetAnswer(offset int64) *protocol.Response {

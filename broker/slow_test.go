@@ -61,3 +61,22 @@ func TestTraceTopicHasItsConfiguredName(t *testing.T) {
 	}, waitFor, tick)
 	require.Equal(t, protocol.StatusTopicNotExist, c.call(fields(protocol.CodeGetTopicConfig, "topic", message.TopicTrace)).Code)
 }
+
+// A new group begins at the first message while that is near the end of the log; far behind it, where the client says.
+func TestNewGroupOnAnOldQueue(t *testing.T) {
+	t.Parallel()
+	cluster, c := one(t, nil)
+	cluster.Nodes[0].Broker.SetMemory(100_000)
+	c.createTopic("orders", 1, 6)
+	c.createTopic("empty", 1, 6)
+	ask := func(topic string) int32 {
+		return c.call(fields(protocol.CodeQueryConsumerOffset, "consumerGroup", "fresh", "topic", topic, "queueId", "0")).Code
+	}
+	c.send("orders", 0, "first")
+	require.Equal(t, protocol.StatusSuccess, ask("orders"))
+	for range 60 {
+		c.send("orders", 0, string(make([]byte, 1000)))
+	}
+	require.Equal(t, protocol.StatusQueryNotFound, ask("orders"), "more than 40 percent of the memory lie behind its first message")
+	require.Equal(t, protocol.StatusSuccess, ask("empty"))
+}

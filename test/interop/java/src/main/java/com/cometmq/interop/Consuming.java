@@ -14,6 +14,8 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.atomic.AtomicReference;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -22,7 +24,9 @@ import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.AllocateMessageQueueStrategy;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragely;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragelyByCircle;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueConsistentHash;
@@ -390,6 +394,100 @@ final class Consuming {
         Scenarios.check(b.get(), "the new tag does not come");
         c.shutdown();
         p.shutdown();
+    }
+
+    /**
+     * While a second member of an ordered group comes and goes, no queue is worked at by both at one time, and none gets a
+     * message before the one that lies in front of it. Repetitions are allowed.
+     */
+    static void orderlyExclusive(String namesrv, String topic) throws Exception {
+        int queues = 4;
+        DefaultMQProducer p = Scenarios.producer(namesrv, "g_" + topic);
+        AtomicIntegerArray busy = new AtomicIntegerArray(queues);
+        AtomicIntegerArray last = new AtomicIntegerArray(queues);
+        AtomicInteger overlaps = new AtomicInteger();
+        AtomicInteger gaps = new AtomicInteger();
+        Map<String, AtomicIntegerArray> seen = new ConcurrentHashMap<>();
+        List<DefaultMQPushConsumer> members = new ArrayList<>();
+        for (String name : Arrays.asList("a", "b", "c")) {
+            AtomicIntegerArray mine = new AtomicIntegerArray(queues);
+            seen.put(name, mine);
+            DefaultMQPushConsumer c = Scenarios.consumer(namesrv, "c_" + topic, name + topic);
+            c.subscribe(topic, "*");
+            c.registerMessageListener((MessageListenerOrderly) (msgs, ctx) -> {
+                int q = msgs.get(0).getQueueId();
+                if (busy.incrementAndGet(q) > 1) {
+                    overlaps.incrementAndGet();
+                }
+                for (MessageExt m : msgs) {
+                    int v = Integer.parseInt(new String(m.getBody()));
+                    int highest = last.getAndAccumulate(q, v, Math::max);
+                    if (v > highest + 1) {
+                        gaps.incrementAndGet();
+                    }
+                    mine.incrementAndGet(q);
+                }
+                try {
+                    Thread.sleep(2); // so that there is a time in which two could meet
+                } catch (InterruptedException e) {
+                    Thread.currentThread().interrupt();
+                }
+                busy.decrementAndGet(q);
+                return ConsumeOrderlyStatus.SUCCESS;
+            });
+            members.add(c);
+        }
+        AtomicBoolean stop = new AtomicBoolean();
+        AtomicReference<Throwable> failure = new AtomicReference<>();
+        Thread sender = new Thread(() -> {
+            try {
+                for (int i = 1; !stop.get(); i++) {
+                    for (int q = 0; q < queues; q++) {
+                        p.send(new Message(topic, Lines.utf8(Integer.toString(i))), (mqs, m, arg) -> mqs.get((Integer) arg), q);
+                    }
+                    Thread.sleep(10);
+                }
+            } catch (Throwable t) {
+                failure.set(t);
+            }
+        });
+        sender.start();
+        DefaultMQPushConsumer first = members.get(0);
+        first.start();
+        until(60, "the first member does not work", () -> total(seen.get("a")) > 20);
+        for (int i = 1; i < members.size(); i++) {
+            String name = Arrays.asList("a", "b", "c").get(i);
+            members.get(i).start();
+            until(90, "member " + name + " gets no queue", () -> total(seen.get(name)) > 20);
+            members.get(i).shutdown();
+            int[] before = new int[queues];
+            for (int q = 0; q < queues; q++) {
+                before[q] = seen.get("a").get(q);
+            }
+            until(90, "the first member does not get all queues back", () -> {
+                for (int q = 0; q < queues; q++) {
+                    if (seen.get("a").get(q) <= before[q]) {
+                        return false;
+                    }
+                }
+                return true;
+            });
+        }
+        stop.set(true);
+        sender.join();
+        first.shutdown();
+        p.shutdown();
+        Scenarios.check(failure.get() == null, "sender: " + failure.get());
+        Scenarios.check(overlaps.get() == 0, overlaps + " times two members worked at one queue");
+        Scenarios.check(gaps.get() == 0, gaps + " messages came before the one in front of them");
+    }
+
+    private static int total(AtomicIntegerArray counts) {
+        int sum = 0;
+        for (int i = 0; i < counts.length(); i++) {
+            sum += counts.get(i);
+        }
+        return sum;
     }
 
     /** Level -1: a dead letter at once. */

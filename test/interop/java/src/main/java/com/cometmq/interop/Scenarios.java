@@ -78,6 +78,7 @@ final class Scenarios {
         all.put("SqlFilter", Consuming::sqlFilter);
         all.put("SubscriptionChange", Consuming::subscriptionChange);
         all.put("ImmediateDeadLetter", Consuming::immediateDeadLetter);
+        all.put("OrderlyExclusive", Consuming::orderlyExclusive);
         Set<String> wanted = new HashSet<>(Arrays.asList(argv).subList(1, argv.length));
         warmUp(argv[0]);
         // Most of the time a scenario waits, so several run at once.
