@@ -40,9 +40,10 @@ const (
 	// foundEvery and rejoinEvery are how often a blank member asks the others.
 	foundEvery  = 10 * time.Millisecond
 	rejoinEvery = 100 * time.Millisecond
-	// foundingWait, in heartbeat timeouts, is how long a majority waits for the
-	// others before it founds the group without them.
-	foundingWait = 3
+	// foundingWait is how long a majority waits for the others before it founds the
+	// group without them. Those are readmitted later, which costs two entries, so
+	// it is longer than members need that are started together on a busy machine.
+	foundingWait = 2 * time.Second
 	// blankLogEvery is how often a member that waits says so.
 	blankLogEvery = 30 * time.Second
 )
@@ -249,7 +250,7 @@ func (n *Node) settle(f *founding) time.Duration {
 	} else if f.since.IsZero() {
 		f.since = time.Now()
 	}
-	if len(met) == len(n.cfg.Peers) || majority && time.Since(f.since) > foundingWait*n.cfg.HeartbeatTimeout {
+	if len(met) == len(n.cfg.Peers) || majority && time.Since(f.since) > foundingWait {
 		n.found(met)
 		return rejoinEvery
 	}

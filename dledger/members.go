@@ -214,7 +214,9 @@ func (n *Node) step(ctx context.Context, change func(context.Context) error) err
 	}
 	result := make(chan error, 1)
 	if !n.operations.start(func() {
-		if !n.changing.TryLock() {
+		alone := false
+		n.await(ctx, func() bool { alone = n.changing.TryLock(); return alone })
+		if !alone {
 			result <- refuseStep("another change of the members is under way: wait for it")
 			return
 		}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/cometmq/cometmq/store/commitlog"
 )
 
 // Progress is how far a member of this leader has come with the log.
@@ -129,7 +131,8 @@ func (n *Node) position(id raft.ServerID) Progress {
 		p.Index = 0
 	}
 	if at, err := log.Locate(p.Index + 1); err == nil && p.Index > 0 {
-		p.Bytes = min(max(at-log.MinOffset(), 0), p.Total)
+		// The data of the next entry begins a header behind the end of this one.
+		p.Bytes = min(max(at-int64(commitlog.HeaderSize)-log.MinOffset(), 0), p.Total)
 	} else if p.Index >= p.LastIndex {
 		p.Bytes = p.Total
 	}

@@ -16,7 +16,7 @@ func (m *member) plan() (*Recovery, error) { return PlanRecovery(m.storeDir(), m
 // has, and grows again.
 func TestRecoverGroupFromOneDisk(t *testing.T) {
 	t.Parallel()
-	g := newGroup(t, groupOptions{disk: true})
+	g := newGroup(t, groupOptions{disk: true, config: calm})
 	leader, rest := g.followers()
 	g.settle()
 	kept, lost := rest[0], []*member{leader, rest[1]}
