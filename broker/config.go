@@ -54,9 +54,9 @@ type Config struct {
 
 	// RegisterPeriod is the time between registrations; values outside 10 to
 	// 60 s are clamped, as in RocketMQ. RegisterTimeout bounds one of them.
-	RegisterPeriod     time.Duration `cfg:"registerNameServerPeriod" unit:"ms" min:"0"`
-	RegisterTimeout    time.Duration `cfg:"registerBrokerTimeoutMills" unit:"ms" min:"100" max:"60000"`
-	CompressedRegister bool          `cfg:"compressedRegister"`
+	RegisterPeriod     time.Duration `cfg:"registerNameServerPeriod" unit:"ms" live:"true" min:"0"`
+	RegisterTimeout    time.Duration `cfg:"registerBrokerTimeoutMills" unit:"ms" live:"true" min:"100" max:"60000"`
+	CompressedRegister bool          `cfg:"compressedRegister" live:"true"`
 
 	// StoreRoot is the directory of everything the broker keeps.
 	StoreRoot string `cfg:"storePathRootDir" important:"true"`
@@ -109,9 +109,10 @@ type Config struct {
 	DiskWatchdog time.Duration `cfg:"diskWatchdogTimeout" unit:"ms" min:"100" max:"600000"`
 
 	// AutoCreateTopic and AutoCreateGroup let sends create topics from their
-	// template and consumers create their groups.
-	AutoCreateTopic bool `cfg:"autoCreateTopicEnable" important:"true"`
-	AutoCreateGroup bool `cfg:"autoCreateSubscriptionGroup" important:"true"`
+	// template and consumers create their groups. A broker that was started without
+	// the template has to be started again to have it.
+	AutoCreateTopic bool `cfg:"autoCreateTopicEnable" important:"true" live:"true"`
+	AutoCreateGroup bool `cfg:"autoCreateSubscriptionGroup" important:"true" live:"true"`
 	// DefaultQueues is the number of queues of the template TBW102.
 	DefaultQueues int `cfg:"defaultTopicQueueNums" min:"1" max:"65535"`
 
@@ -165,9 +166,9 @@ type Config struct {
 	OffsetFlushInterval time.Duration `cfg:"consumerOffsetFlushInterval" unit:"ms" min:"1" max:"60000"`
 
 	// ForwardWait is how long a request waits for a leader to be known.
-	ForwardWait time.Duration `cfg:"leaderWaitTimeout" unit:"ms" min:"0" max:"30000"`
+	ForwardWait time.Duration `cfg:"leaderWaitTimeout" unit:"ms" live:"true" min:"0" max:"30000"`
 	// ForwardMax bounds the requests that wait for a leader or for its answer.
-	ForwardMax int `cfg:"forwardRequestsMax" min:"1"`
+	ForwardMax int `cfg:"forwardRequestsMax" live:"true" min:"1"`
 	// Drain is how long a member of a group that stops keeps forwarding requests
 	// to the others, so that clients have time to learn of it: they look routes up
 	// every 30 s. It stops sooner when no client is connected, or none that may
@@ -183,10 +184,10 @@ type Config struct {
 	// fail until they look the route up, up to 30 s later. The price is that with
 	// n of them n of n+1 sends take the way through a follower. Topics with
 	// order=true have none. It needs our name server; other ones ignore it.
-	StandIns int `cfg:"standInBrokers" min:"0" max:"8"`
+	StandIns int `cfg:"standInBrokers" live:"true" min:"0" max:"8"`
 
 	// RegionID is told to producers with every answer.
-	RegionID string `cfg:"regionId"`
+	RegionID string `cfg:"regionId" live:"true"`
 	// TraceOn tells producers that message trace is wanted.
 	TraceOn bool `cfg:"traceOn" live:"true"`
 	// TraceTopic creates the topic of message traces, which has RocketMQ's name

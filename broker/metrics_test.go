@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -203,4 +204,81 @@ func TestReadyFollowsTheGroup(t *testing.T) {
 	require.EqualValues(t, 0, m["rmq_ready{}"])
 	require.Empty(t, m.with("rmq_raft_"), "nothing is known of a broker that is gone")
 	require.WithinDuration(t, time.Now(), time.UnixMilli(int64(m["rmq_start_time_seconds{}"]*1000)), time.Minute)
+}
+
+// TestExporterDialect compares what rocketmq-exporter would show with the tables
+// that it would have read.
+func TestExporterDialect(t *testing.T) {
+	t.Parallel()
+	cluster := testcluster.Start(t, testcluster.Options{Nodes: 2, Settings: map[string]string{"metricsExporterDialect": "EXPORTER"}})
+	leader := cluster.Leader()
+	c := newClient(t, leader.Addr)
+	s, f := newScraper(t, leader), newScraper(t, cluster.Follower())
+	c.createTopic("orders", 2, 6)
+	c.sendN("orders", 0, 7)
+	c.sendN("orders", 1, 2)
+	newLive(t, c.addr, "me", "g", protocol.LanguageJava, 401, nil, "orders")
+	h := pullHeader("orders", 0, 0)
+	h.ConsumerGroup = []byte("g")
+	pulled := c.pull(h)
+	require.Len(t, pulled.msgs, 7)
+	c.commit("g", "orders", 0, 4)
+	resp := c.call(fields(protocol.CodeConsumerSendMsgBack, "offset", strconv.FormatInt(int64(pulled.msgs[2].PhyOffset()), 10), "group", "g", "delayLevel", "-1"))
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+
+	m := s.scrape()
+	addr := leader.Broker.Addr().String()
+	for key, want := range map[string]float64{
+		"rocketmq_producer_offset{broker=broker-a,topic=orders}":                           9,
+		"rocketmq_topic_dlq_offset{broker=broker-a,group=g}":                               1,
+		"rocketmq_topic_retry_offset{broker=broker-a,topic=%RETRY%g}":                      0,
+		"rocketmq_consumer_offset{broker=broker-a,group=g,topic=orders}":                   9,
+		"rocketmq_group_consume_total_offset{broker=broker-a,group=g,topic=orders}":        4,
+		"rocketmq_group_diff{countOfOnlineConsumers=1,group=g,msgModel=1,topic=orders}":    5,
+		"rocketmq_group_dlqdiff{countOfOnlineConsumers=1,group=g,msgModel=1,topic=%DLQ%g}": 1,
+		"rocketmq_send_back_nums{broker=broker-a,group=g,topic=orders}":                    1,
+	} {
+		v, there := m[key]
+		require.True(t, there, "%s in %v", key, m.with(key[:strings.IndexByte(key, '{')]))
+		require.EqualValues(t, want, v, key)
+	}
+	for _, positive := range []string{
+		"rocketmq_broker_tps{broker=broker-a,brokerIP=" + addr + "}", "rocketmq_broker_qps{broker=broker-a,brokerIP=" + addr + "}",
+		"rocketmq_producer_tps{broker=broker-a,topic=orders}", "rocketmq_producer_message_size{broker=broker-a,topic=orders}",
+		"rocketmq_consumer_tps{broker=broker-a,group=g,topic=orders}", "rocketmq_consumer_message_size{broker=broker-a,group=g,topic=orders}",
+		"rocketmq_group_consume_tps{broker=broker-a,group=g,topic=orders}",
+	} {
+		require.Positive(t, m[positive], positive)
+	}
+	require.Len(t, m.with("rocketmq_group_count{"), 1)
+	require.Len(t, m.with("rocketmq_producer_count{"), 1)
+	require.Len(t, m.with("rocketmq_broker_commitlog_diff{"), 1)
+
+	table := c.runtime()
+	labels := "{boottime=" + table["bootTimestamp"] + ",brokerHost=broker-a,brokerIP=" + addr + ",broker_version=" + table["brokerVersion"] + ",des=" + table["brokerVersionDesc"] + "}"
+	for _, fam := range broker.Families() {
+		if strings.HasPrefix(fam.Name, "rocketmq_brokeruntime_") {
+			_, there := m[fam.Name+labels]
+			require.True(t, there, "%s: got %v", fam.Name+labels, m.with(fam.Name))
+		}
+	}
+	// A put into the dead letter topic is one as well.
+	require.EqualValues(t, 10, m["rocketmq_brokeruntime_msg_put_total_today_now"+labels])
+	require.EqualValues(t, 7, m["rocketmq_brokeruntime_msg_gettotal_today_now"+labels])
+	puts := 0.0
+	for _, bucket := range m.with("rocketmq_brokeruntime_pmdt_") {
+		puts += m[bucket]
+	}
+	require.EqualValues(t, 9, puts)
+	require.Greater(t, m["rocketmq_brokeruntime_commitlogdir_capacity_total"+labels], m["rocketmq_brokeruntime_commitlogdir_capacity_free"+labels])
+	require.Positive(t, m["rocketmq_brokeruntime_put_tps600"+labels])
+
+	require.Empty(t, m.with("rocketmq_messages_in_total"), "not in this dialect")
+	require.NotEmpty(t, m.with("rmq_raft_term"), "ours always are")
+	require.Empty(t, f.scrape().with("rocketmq_"), "the exporter asks the leader")
+	resp = c.update("metricsExporterDialect=BOTH")
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	m = s.scrape()
+	require.NotEmpty(t, m.with("rocketmq_messages_in_total"), "it changes at once")
+	require.NotEmpty(t, m.with("rocketmq_group_diff"))
 }

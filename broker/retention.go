@@ -24,7 +24,7 @@ type RetentionConfig struct {
 	CleanForcibly      bool `cfg:"cleanFileForciblyEnable" live:"true"`
 	CleanForciblyRatio int  `cfg:"diskSpaceCleanForciblyRatio" live:"true" min:"10" max:"100"`
 	// CleanInterval is the time between two looks for old files.
-	CleanInterval time.Duration `cfg:"cleanResourceInterval" unit:"ms" min:"100" max:"3600000"`
+	CleanInterval time.Duration `cfg:"cleanResourceInterval" unit:"ms" live:"true" min:"100" max:"3600000"`
 	// ScrubRate is how many bytes of old files are read and checked per second,
 	// once a day, so that damage is found while other members have the bytes.
 	// 0 switches it off.
@@ -93,12 +93,17 @@ func (b *Broker) cleanExpired() {
 	}
 }
 
+// slowRemoval is how long a round may take before it is worth a warning. Rounds
+// come every ten seconds.
+const slowRemoval = 2 * time.Second
+
 // cleanRound is one round.
 func (b *Broker) cleanRound() (store.Cleaned, error) {
 	policy, err := b.cfg().policy()
 	if err != nil {
 		return store.Cleaned{}, err
 	}
+	began := time.Now()
 	var total store.Cleaned
 	for range 2 {
 		done, err := b.store.CleanExpired(store.CleanRequest{
@@ -109,6 +114,10 @@ func (b *Broker) cleanRound() (store.Cleaned, error) {
 		done.Segments, done.Bytes = append(total.Segments, done.Segments...), total.Bytes+done.Bytes
 		done.QueueFiles += total.QueueFiles
 		total = done
+		if took := time.Since(began); took > slowRemoval {
+			b.log.Warn("slow removal of expired messages", "took", took.Round(time.Millisecond),
+				"segments", len(total.Segments), "bytes", total.Bytes, "queue-files", total.QueueFiles)
+		}
 		if err != nil || !done.Unsaved {
 			return total, err
 		}

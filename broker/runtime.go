@@ -114,15 +114,18 @@ func (t runtimeTable) ms(key string, d time.Duration) { t.num(key, d.Millisecond
 // wait in the collector, pulls for a reading goroutine, everything else for the
 // group.
 func (b *Broker) handleRuntimeInfo(context.Context, request) (*protocol.Response, error) {
-	t := runtimeTable{}
-	now, st := time.Now(), b.node.Status()
+	return withBody(protocol.Encode(&protocol.KVTable{Table: b.runtimeTable(b.node.Status())}), nil)
+}
+
+func (b *Broker) runtimeTable(st dledger.Status) runtimeTable {
+	t, now := runtimeTable{}, time.Now()
 	b.addIdentity(t, now, st)
 	b.addTraffic(t)
 	b.addQueues(t, now, st)
 	b.addStorage(t)
 	b.addDelays(t)
 	b.addPending(t)
-	return withBody(protocol.Encode(&protocol.KVTable{Table: t}), nil)
+	return t
 }
 
 func (b *Broker) addIdentity(t runtimeTable, now time.Time, st dledger.Status) {

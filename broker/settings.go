@@ -15,6 +15,7 @@ import (
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/internal/wall"
+	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -82,6 +83,12 @@ func (b *Broker) handleUpdateConfig(ctx context.Context, r request) (*protocol.R
 	if err != nil {
 		return nil, refuse(protocol.StatusSystemError, "%v", err)
 	}
+	if values["autoCreateTopicEnable"] == "true" && !b.cfg().AutoCreateTopic {
+		if _, ok := b.meta.Topic(message.TopicAutoCreate); !ok {
+			return nil, refuse(protocol.StatusSystemError,
+				"autoCreateTopicEnable needs a restart to be switched on: this broker was started without the template %s; set it in the configuration file", message.TopicAutoCreate)
+		}
+	}
 	changed, err := b.settings.Update(values)
 	if err != nil {
 		return nil, refuse(protocol.StatusSystemError, "%v; nothing was changed", err)
@@ -141,7 +148,7 @@ func (b *Broker) configChanged(ctx context.Context, addr netip.AddrPort, changed
 	if has("longPollingEnable", "shortPollingTimeMills", "brokerPermission") {
 		b.held.releaseAll(false) // they wait by the old rule
 	}
-	if has("brokerIP1", "listenPort", "brokerPermission", "namesrvAddr") {
+	if has("brokerIP1", "listenPort", "brokerPermission", "namesrvAddr", "standInBrokers", "registerNameServerPeriod") {
 		b.register.waitRound(ctx)
 	}
 }

@@ -78,7 +78,7 @@ func TestSettingsChangeLive(t *testing.T) {
 		"bad value":      {"maxMessageSize=much", `maxMessageSize="much" is not allowed: maxMessageSize expects a whole number 1..8388608`},
 		"out of range":   {"brokerPermission=8", "brokerPermission expects a whole number 0..7"},
 		"unknown key":    {"maxMesageSize=5", "unknown key maxMesageSize (did you mean maxMessageSize?)"},
-		"not live":       {"storePathRootDir=/elsewhere", "storePathRootDir: key cannot be changed while the process runs"},
+		"not live":       {"storePathRootDir=/elsewhere", "storePathRootDir needs a restart: it cannot be changed while the process runs; set it in the configuration file"},
 		"no effect":      {"useEpollNativeSelector=true", "has no effect here"},
 		"bad address":    {"brokerIP1=no.such.host.invalid", "brokerIP1="},
 		"bad port":       {"listenPort=0", "listenPort expects a whole number 1..65535"},
@@ -214,4 +214,47 @@ func TestChangedSettingsGoToTheConfigurationFile(t *testing.T) {
 	require.Contains(t, resp.Remark, "the change is in force and will be lost at the next start")
 	values, _ := c.settings()
 	require.Equal(t, "700", values["maxMessageSize"])
+}
+
+func TestAutoCreationChangesLive(t *testing.T) {
+	t.Parallel()
+	_, c := one(t, nil)
+	send := func(topic string) int32 { return c.call(sendRequest(sendHeader(topic, 0), "x")).Code }
+	require.Equal(t, protocol.StatusSuccess, send("first"))
+	set := func(text string) {
+		t.Helper()
+		resp := c.update(text)
+		require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	}
+	set("autoCreateTopicEnable=false\nautoCreateSubscriptionGroup=false")
+	require.Equal(t, protocol.StatusTopicNotExist, send("second"))
+	require.Equal(t, protocol.StatusSuccess, send("first"), "what is there stays")
+	h := pullHeader("first", 0, 0)
+	h.ConsumerGroup = []byte("new-group")
+	require.Equal(t, protocol.StatusSubscriptionGroupMissing, c.pull(h).code)
+	set("autoCreateTopicEnable=true\nautoCreateSubscriptionGroup=true")
+	require.Equal(t, protocol.StatusSuccess, send("second"))
+	require.Equal(t, protocol.StatusSuccess, c.pull(h).code)
+
+	_, without := one(t, map[string]string{"autoCreateTopicEnable": "false"})
+	resp := without.update("autoCreateTopicEnable=true")
+	require.Equal(t, protocol.StatusSystemError, resp.Code)
+	require.Contains(t, resp.Remark, "needs a restart")
+}
+
+func TestLogLevelChangesLive(t *testing.T) {
+	t.Parallel()
+	_, c := one(t, nil)
+	for text, remark := range map[string]string{
+		"logLevel=loud": `logLevel="loud" is not allowed: level "loud"`, "logLevel=info,dledger=loud": "trace, debug, info, warn, error, off",
+		"logFormat=json": "logFormat needs a restart",
+	} {
+		resp := c.update(text)
+		require.Equal(t, protocol.StatusSystemError, resp.Code, text)
+		require.Contains(t, resp.Remark, remark)
+	}
+	resp := c.update("logLevel=warn,dledger=debug")
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	values, _ := c.settings()
+	require.Equal(t, "warn,dledger=debug", values["logLevel"])
 }

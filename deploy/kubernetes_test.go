@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cometmq/cometmq/broker"
 	"github.com/cometmq/cometmq/internal/config"
+	"github.com/cometmq/cometmq/namesrv"
 )
 
 // object is a manifest as far as the tests look at it.
@@ -155,4 +157,34 @@ func TestSecondGroupIsTheFirstUnderAnotherName(t *testing.T) {
 	got, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.True(t, want == string(got), "%s differs from broker-a.yaml; run: go test ./deploy -update", file)
+}
+
+// TestProbesAskTheHTTPPort keeps the manifests and the defaults of the programs
+// together.
+func TestProbesAskTheHTTPPort(t *testing.T) {
+	ports := map[string]int{"mqbroker": broker.DefaultConfig().ExporterPort, "mqnamesrv": namesrv.DefaultConfig().ExporterPort}
+	for _, path := range []string{"kubernetes/broker-a.yaml", "kubernetes/broker-b/broker-b.yaml", "kubernetes/namesrv.yaml"} {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, probe := range []string{"/livez", "/readyz"} {
+			require.Equal(t, 1, strings.Count(string(text), "httpGet: {path: "+probe+", port: metrics}"), "%s %s", path, probe)
+		}
+	}
+	found := 0
+	for _, o := range manifests(t) {
+		for _, c := range o.Spec.Template.Spec.Containers {
+			for _, p := range c.Ports {
+				if p.Name == "metrics" {
+					found++
+					require.Equal(t, ports[c.Command[0]], p.ContainerPort, o.Metadata.Name)
+				}
+			}
+		}
+	}
+	require.Equal(t, 3, found)
+	text, err := os.ReadFile("prometheus/prometheus.yml")
+	require.NoError(t, err)
+	for program, port := range ports {
+		require.Contains(t, string(text), fmt.Sprintf("port: %d\n", port), program)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,37 +13,35 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// metrics are the names that boards and rules may use: RocketMQ 5's native ones
-// and our own. Whoever renames one finds here what breaks.
-var metrics = func() map[string]bool {
-	known := map[string]bool{"up": true}
-	for _, name := range strings.Fields(`
-		rocketmq_messages_in_total rocketmq_messages_out_total rocketmq_throughput_in_total rocketmq_throughput_out_total
-		rocketmq_message_size rocketmq_rpc_latency
-		rocketmq_consumer_lag_messages rocketmq_consumer_lag_latency rocketmq_consumer_inflight_messages
-		rocketmq_consumer_queueing_latency rocketmq_consumer_ready_messages rocketmq_consumer_connections
-		rocketmq_producer_connections rocketmq_send_to_dlq_messages_total
-		rocketmq_storage_size rocketmq_storage_flush_behind_bytes rocketmq_storage_dispatch_behind_bytes
-		rocketmq_storage_message_reserve_time rocketmq_broker_permission rocketmq_processor_watermark rocketmq_topic_number
-		rmq_raft_is_leader rmq_raft_term rmq_raft_commit_index rmq_raft_applied_index rmq_raft_last_contact_seconds
-		rmq_raft_elections_total rmq_raft_fsync_seconds`) {
-		known[name] = true
-	}
-	return known
-}()
+var (
+	metricName = regexp.MustCompile(`\b(rocketmq|rmq|cometmq|go|process)_[a-z0-9_]+`)
+	selector   = regexp.MustCompile(`\b([a-z][a-z0-9_]+)\{([^}]*)\}`)
+	matcher    = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)`)
+	grouping   = regexp.MustCompile(`\bby \(([a-z_, ]+)\)`)
+	quotedText = regexp.MustCompile(`"[^"]*"`)
+)
 
-var metricName = regexp.MustCompile(`\b(rocketmq|rmq)_[a-z0-9_]+`)
-
-// checkExpr finds unknown metrics and brackets that do not match.
+// checkExpr finds unknown metrics, labels that they do not have, and brackets that
+// do not match.
 func checkExpr(t *testing.T, where, expr string) {
 	t.Helper()
 	require.NotEmpty(t, strings.TrimSpace(expr), where)
-	for _, name := range metricName.FindAllString(expr, -1) {
-		base := name
-		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-			base = strings.TrimSuffix(base, suffix)
+	known, labels := knownMetrics(), slices.Clone(commonLabels)
+	bare := quotedText.ReplaceAllString(expr, `""`)
+	for _, name := range metricName.FindAllString(bare, -1) {
+		_, ok := known[name]
+		require.True(t, ok, "%s: no such metric: %s", where, name)
+		labels = append(labels, known[name]...)
+	}
+	for _, s := range selector.FindAllStringSubmatch(bare, -1) {
+		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
+			require.Contains(t, append(slices.Clone(commonLabels), known[s[1]]...), m[1], "%s: a label that %s does not have", where, s[1])
 		}
-		require.True(t, metrics[base] || metrics[name], "%s: no such metric: %s", where, name)
+	}
+	for _, g := range grouping.FindAllStringSubmatch(bare, -1) {
+		for _, l := range strings.Split(g[1], ",") {
+			require.Contains(t, labels, strings.TrimSpace(l), "%s: grouped by a label that nothing here has", where)
+		}
 	}
 	var open []rune
 	quoted := false

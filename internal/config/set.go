@@ -12,7 +12,7 @@ import (
 )
 
 // ErrNotLive is returned by Update for a key that is read at start-up only.
-var ErrNotLive = errors.New("key cannot be changed while the process runs")
+var ErrNotLive = errors.New("needs a restart: it cannot be changed while the process runs")
 
 // Field describes one key.
 type Field struct {
@@ -187,7 +187,7 @@ func (s *Set[T]) change(values map[string]string, source string, live bool) (cha
 		set = append(set, f.Key)
 		if f.text(reflect.ValueOf(after).Elem()) != was {
 			if live && !f.Live {
-				errs = append(errs, fmt.Errorf("%s: %w; set it in the configuration file and restart", f.Key, ErrNotLive))
+				errs = append(errs, fmt.Errorf("%s %w; set it in the configuration file", f.Key, ErrNotLive))
 				continue
 			}
 			changed = append(changed, f.Key)
