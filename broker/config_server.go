@@ -56,11 +56,9 @@ const (
 // ExporterProm is the value of metricsExporterType that opens the port.
 const ExporterProm = "PROM"
 
-// The keys of MetricsConfig and LogConfig that programs look at.
-const (
-	KeyExporterPort = "metricsPromExporterPort"
-	KeyLogLevel     = "logLevel"
-)
+// KeyExporterPort is the key of ExporterPort; whether it was set decides what a
+// taken port means.
+const KeyExporterPort = "metricsPromExporterPort"
 
 func defaultMetrics() MetricsConfig {
 	return MetricsConfig{ExporterType: ExporterProm, ExporterPort: 5557, Dialect: dialectNative, SeriesMax: 20_000}

@@ -124,7 +124,7 @@ func boolText(v bool) string {
 	return "false"
 }
 
-// ms divides nanoseconds into milliseconds, seconds into seconds.
+// What histograms in nanoseconds are divided by.
 const (
 	inMillis  = float64(time.Millisecond)
 	inSeconds = float64(time.Second)

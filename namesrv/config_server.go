@@ -37,11 +37,9 @@ type LogConfig struct {
 // ExporterProm is the value of metricsExporterType that opens the port.
 const ExporterProm = "PROM"
 
-// The keys that the program looks at.
-const (
-	KeyExporterPort = "metricsPromExporterPort"
-	KeyLogLevel     = "logLevel"
-)
+// KeyExporterPort is the key of ExporterPort; whether it was set decides what a
+// taken port means.
+const KeyExporterPort = "metricsPromExporterPort"
 
 // The port is not a broker's 5557, because the two often run side by side.
 func defaultMetrics() MetricsConfig {
