@@ -14,7 +14,7 @@ E2E         := COMETMQ_BIN=$(CURDIR)/bin go test -parallel 8
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint check fuzz e2e million chaos drill-clients interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out
+.PHONY: help build run test race lint check fuzz e2e million chaos drill-clients interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out dist-check
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ image: ## the container image cometmq:local, from nothing but our static program
 
 dist: ## release archives for amd64 and arm64 with checksums in dist/; same commit, same bytes
 	go run ./internal/dist zip -version '$(VERSION)'
+
+dist-check: ## unpack an archive and start three members from it, with nothing edited (official Go client)
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags dist -count=1 -v -timeout 4m -run TestArchiveAsDownloaded ./...
 
 compose-up: image ## two name servers and a group of three in containers, healthy
 	go run ./internal/compose up

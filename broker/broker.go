@@ -132,6 +132,11 @@ type Broker struct {
 	configMu      sync.Mutex
 	configVersion protocol.DataVersion
 
+	// askForNameServers says that the address server is asked; askAgain does so
+	// before it is time.
+	askForNameServers bool
+	askAgain          chan struct{}
+
 	peerRates peerRates
 	firstTime earliestTime
 
@@ -170,7 +175,7 @@ func New(opts Options) (*Broker, error) {
 	b := &Broker{
 		settings: opts.Settings, opts: opts, log: opts.Logger.Named("broker"), fs: opts.FS,
 		brokerName: cfg.brokerName(), selfID: cfg.selfID(),
-		routes: routes(), roleWake: make(chan struct{}, 1), hurry: make(chan struct{}),
+		routes: routes(), roleWake: make(chan struct{}, 1), hurry: make(chan struct{}), askAgain: make(chan struct{}),
 	}
 	b.stats = stats.New(stats.Config{Cluster: cfg.ClusterName})
 	b.counters = newCounters(func(code int32) bool { return b.routes[code] != nil })
@@ -249,7 +254,11 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	if err := b.offsets.Start(b.ctx); err != nil {
 		return err
 	}
+	b.findNameServers(ctx)
 	b.background.Go(func() { b.runRoles(b.ctx) })
+	if b.askForNameServers {
+		b.background.Go(func() { b.watchNameServers(b.ctx) })
+	}
 	b.background.Go(func() { b.register.run(b.ctx) })
 	b.background.Go(func() { b.forward.greet(b.ctx) })
 	b.background.Go(func() { b.keepHouse(b.ctx) })

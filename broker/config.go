@@ -52,6 +52,8 @@ type Config struct {
 	// the broker then serves clients that know its address.
 	NamesrvAddr string `cfg:"namesrvAddr" env:"NAMESRV_ADDR" important:"true" live:"true"`
 
+	AddressConfig
+
 	// RegisterPeriod is the time between registrations; values outside 10 to
 	// 60 s are clamped, as in RocketMQ. RegisterTimeout bounds one of them.
 	RegisterPeriod     time.Duration `cfg:"registerNameServerPeriod" unit:"ms" live:"true" min:"0"`
@@ -282,6 +284,7 @@ func DefaultConfig() Config {
 		DeliveryConfig:         defaultDelivery(),
 		MetricsConfig:          defaultMetrics(),
 		LogConfig:              defaultLog(),
+		AddressConfig:          AddressConfig{AddressGroup: "nsaddr"},
 		ConnectionsMax:         20_000,
 		InFlightMax:            16_384,
 		ChannelIdle:            120 * time.Second,
@@ -336,7 +339,7 @@ var inertKeys = map[string][]string{
 	"not built yet": {
 		"authenticationEnabled", "authorizationEnabled", "recallMessageEnable", "aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
 		"enableLmq",
-		"enableMultiDispatch", "fetchNamesrvAddrByAddressServer",
+		"enableMultiDispatch",
 		"messageIndexSafe",
 		"enableScheduleAsyncDeliver", "offsetCheckInSlave", "forceRegister", "rocketmqHome", "duplicationEnable",
 		"highSpeedMode", "commercialEnable", "debugLockEnable"},
@@ -379,6 +382,9 @@ func (c Config) Validate() error {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			errs = append(errs, fmt.Errorf("namesrvAddr=%q is not allowed: %q is not host:port", c.NamesrvAddr, addr))
 		}
+	}
+	if err := c.AddressConfig.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if _, err := delay.ParseLevels(c.DelayLevels); err != nil {
 		errs = append(errs, err)

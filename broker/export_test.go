@@ -14,6 +14,9 @@ func (b *Broker) Mark(member, session string, conn uint64, client netip.AddrPort
 	return mark(b.meta.Secret(), member, session, conn, client, waited)
 }
 
+// AskForNameServers asks the address server before it is time.
+func (b *Broker) AskForNameServers() { b.askAgain <- struct{}{} }
+
 // Codes returns the codes that a member sends on to the leader, and those that
 // it always serves itself.
 func Codes() (forwarded, local []int32) {

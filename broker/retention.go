@@ -50,14 +50,18 @@ func (c *RetentionConfig) policy() (store.Retention, error) {
 }
 
 // FromJavaProperty translates a property that RocketMQ's scripts hand to the
-// virtual machine, a share of 1, into a setting; false for any other property.
+// virtual machine into a setting; false for any other property.
 func FromJavaProperty(name, value string) (key, setting string, ok bool, err error) {
 	key, ok = map[string]string{
 		"rocketmq.broker.diskSpaceWarningLevelRatio":  "diskSpaceWarningLevelRatio",
 		"rocketmq.broker.diskSpaceCleanForciblyRatio": "diskSpaceCleanForciblyRatio",
 	}[name]
 	if !ok {
-		return "", "", false, nil
+		key, ok = map[string]string{
+			"rocketmq.namesrv.domain":          "rmqAddressServerDomain",
+			"rocketmq.namesrv.domain.subgroup": "rmqAddressServerSubGroup",
+		}[name]
+		return key, value, ok, nil
 	}
 	share, err := strconv.ParseFloat(value, 64)
 	if err != nil || share < 0.1 || share > 1 {

@@ -228,6 +228,9 @@ func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer,
 		}
 		log.Info("using settings changed at run time", "file", kept)
 	}
+	if err := fromOperator(set, env, log); err != nil {
+		return nil, nil, badConfig(err)
+	}
 	if names := config.IgnoredEnv(env); len(names) > 0 {
 		log.Info("environment variables for a Java virtual machine are ignored", "names", strings.Join(names, " "))
 	}
@@ -235,6 +238,39 @@ func load(flags config.Flags, env func(string) (string, bool), stdout io.Writer,
 		return nil, nil, badConfig(err)
 	}
 	return set, warnings, nil
+}
+
+// operatorKeys are the variables that RocketMQ's Kubernetes operator gives its
+// containers, from which a script of its image writes a settings file.
+var operatorKeys = []struct{ env, key string }{
+	{"BROKER_CLUSTER_NAME", "brokerClusterName"},
+	{"BROKER_NAME", "brokerName"},
+	{"POD_IP", "brokerIP1"},
+}
+
+// fromOperator takes such a variable for a key that nobody else has set. Those
+// about roles mean nothing here: they follow from the Raft group.
+func fromOperator(set *config.Set[broker.Config], env func(string) (string, bool), log hclog.Logger) error {
+	for _, o := range operatorKeys {
+		v, _ := env(o.env)
+		// An internal address is this member's own, as brokerIP1 is.
+		if v == "" || set.Source(o.key) != "default" || o.key == "brokerIP1" && strings.Contains(set.Current().AdvertisedListeners, "internal://") {
+			continue
+		}
+		if err := set.Put(o.key, v, "environment variable "+o.env); err != nil {
+			return fmt.Errorf("environment variable %s: %w", o.env, err)
+		}
+	}
+	var names []string
+	for _, name := range []string{"BROKER_ID", "enableControllerMode", "controllerAddr"} {
+		if v, _ := env(name); v != "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		log.Info("environment variables about roles are ignored: they follow from the Raft group", "names", strings.Join(names, " "))
+	}
+	return nil
 }
 
 // override puts environment and options over what files said.

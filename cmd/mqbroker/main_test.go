@@ -240,3 +240,32 @@ func TestLogInDoubtIsRefused(t *testing.T) {
 	require.Equal(t, exitLogInDoubt, run(t.Context(), args, noEnv, &out, &stderr))
 	require.Contains(t, stderr.String(), "is in doubt: commitlog/00000000000000000000 at physical offset 77: checksum does not match; this member neither serves nor votes")
 }
+
+// TestVariablesOfTheOperator are used where nothing else is said.
+func TestVariablesOfTheOperator(t *testing.T) {
+	vars := map[string]string{"BROKER_CLUSTER_NAME": "blue", "BROKER_NAME": "broker-7", "BROKER_ID": "1", "POD_IP": "10.1.2.3",
+		"controllerAddr": "x:9878", "JAVA_OPT_EXT": "-Xmx8g", "MAX_POSSIBLE_HEAP": "100000000"}
+	env := func(key string) (string, bool) {
+		v, ok := vars[key]
+		return v, ok
+	}
+	printed := func(args ...string) (string, string) {
+		var out, errs output
+		require.Zero(t, run(t.Context(), append([]string{"-p"}, args...), env, &out, &errs), errs.String())
+		return out.String(), errs.String()
+	}
+	out, errs := printed()
+	require.Contains(t, out, "brokerClusterName=blue\n")
+	require.Contains(t, out, "brokerName=broker-7\n")
+	require.Contains(t, out, "brokerIP1=10.1.2.3\n")
+	require.Contains(t, errs, "names=\"BROKER_ID controllerAddr\"")
+	require.Equal(t, 1, strings.Count(errs, "JAVA_OPT_EXT"), "one line: %s", errs)
+	require.Contains(t, errs, "names=\"JAVA_OPT_EXT MAX_POSSIBLE_HEAP\"")
+
+	conf := filepath.Join(t.TempDir(), "broker.conf")
+	require.NoError(t, os.WriteFile(conf, []byte("brokerName=broker-a\nadvertisedListeners=internal://a.example.org:10911\n"), 0o600))
+	out, _ = printed("-c", conf, "--set", "brokerClusterName=red")
+	require.Contains(t, out, "brokerName=broker-a\n")
+	require.Contains(t, out, "brokerClusterName=red\n")
+	require.Contains(t, out, "brokerIP1=\n")
+}
