@@ -340,7 +340,9 @@ type admitted struct {
 	Member bool   `json:"member"`
 	Voter  bool   `json:"voter"`
 	Floor  uint64 `json:"floor"`
-	Note   string `json:"note"` // why nothing was done, if so
+	// Current: the asker knows the configuration that this is about.
+	Current bool   `json:"current"`
+	Note    string `json:"note"` // why nothing was done, if so
 }
 
 // rejoin asks the leader to make this member what it was. It returns why it
@@ -370,6 +372,14 @@ func (n *Node) rejoin(leader *memberState) string {
 			n.logger.Warn("this member's disk was empty: it is brought up, and votes when it has everything", "leader", leader.ID, "to-index", a.Floor)
 		}
 	}
+	if a.Voter && a.Current && !b.Voter {
+		// It was promoted before it had noted the floor, so it cannot tell whether
+		// that was this disk: it has to be readmitted.
+		b.Voter = true
+		if err := n.setBlank(&b); err != nil {
+			return err.Error()
+		}
+	}
 	if a.Note == "" && !a.Member {
 		return fmt.Sprintf("it waits to be added to the group: mqadmin group add %s %s", n.cfg.SelfID, n.cfg.self().Addr)
 	}
@@ -389,8 +399,8 @@ func (n *Node) admit(body []byte) (*admitted, error) {
 	a := &admitted{Floor: n.raft.LastIndex()}
 	known := n.fsm.configuration()
 	s := serverOf(known.conf, w.ID)
-	a.Member, a.Voter = s != nil, s != nil && s.Suffrage == raft.Voter
-	if s == nil || !w.Voter || w.Configuration < known.index {
+	a.Member, a.Voter, a.Current = s != nil, s != nil && s.Suffrage == raft.Voter, w.Configuration >= known.index
+	if s == nil || !w.Voter || !a.Current {
 		return a, nil // in the last case it will see by itself, in a moment
 	}
 	var err error

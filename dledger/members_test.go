@@ -551,3 +551,24 @@ func TestUnreadableBlankIsAnError(t *testing.T) {
 	_, err = os.Stat(filepath.Join(dir, stableFile))
 	require.NoError(t, err)
 }
+
+// A member is promoted before it has noted where the leader's log ended when it
+// came: it cannot tell whether that was for this disk, and asks again.
+func TestPromotedTooEarly(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, groupOptions{config: calm})
+	g.settle()
+	late := g.newcomer("n3")
+	late.start(nil)
+	g.change(func(n *Node) error { return n.AddMember(t.Context(), late.peer()) })
+	late.awaitStanding(Receiving)
+	b := *late.node.blank.Load()
+	b.Floor, b.Voter = 1<<40, false // as if it had been noted too late
+	require.NoError(t, late.node.setBlank(&b))
+	g.change(func(n *Node) error { return n.PromoteMember(t.Context(), "n3") })
+	require.Eventually(t, func() bool { return late.node.isBlank() && late.node.blank.Load().Voter }, 20*time.Second, 2*time.Millisecond)
+	b = *late.node.blank.Load()
+	b.Floor = 1
+	require.NoError(t, late.node.setBlank(&b))
+	late.awaitStanding(Voting)
+}
