@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cometmq/cometmq/internal/explain"
+	"github.com/cometmq/cometmq/remoting"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -17,6 +18,9 @@ func (c *Client) unreachable(addr, action string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" && !slices.Contains(c.cfg.NameServers, addr) {
 		return fmt.Errorf("%s: %w", action, explain.BrokerUnreachable(err, "the broker", addr))
+	}
+	if errors.Is(err, remoting.ErrFrameLength) {
+		return fmt.Errorf("%s: %w", action, explain.NotRemoting(err, addr))
 	}
 	return fmt.Errorf("%s: %s: %w", action, addr, err)
 }

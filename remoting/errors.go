@@ -14,6 +14,9 @@ var (
 	ErrOutQueueFull = errors.New("out queue full")
 	// ErrDial marks a request that was not sent, because no connection could be made.
 	ErrDial = errors.New("cannot connect")
+	// ErrFrameLength says that a peer announced a frame longer than any: as a rule
+	// it does not speak this protocol at all.
+	ErrFrameLength = errors.New("frame length out of bounds")
 	// ErrServerClosed is returned by Start after Close.
 	ErrServerClosed = errors.New("remoting server closed")
 	// ErrClientClosed is returned by every call of a closed client.
@@ -27,6 +30,5 @@ var (
 	errOutBytes     = errors.New("too many bytes of answers waiting for the peer")
 	errPeerTLS      = errors.New("peer began a TLS handshake, which is not enabled here")
 	errPeerHTTP     = errors.New("peer speaks HTTP")
-	errFrameLength  = errors.New("frame length out of bounds")
 	errTooManyConns = errors.New("connection limit reached")
 )

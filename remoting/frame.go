@@ -22,7 +22,7 @@ func readLength(r *bufio.Reader, frameMax int) (int, error) {
 	}
 	n := int(int32(binary.BigEndian.Uint32(word)))
 	if n < 4 || n > frameMax-4 {
-		return 0, fmt.Errorf("%w: %d, at most %d allowed", errFrameLength, n, frameMax-4)
+		return 0, fmt.Errorf("%w: %d, at most %d allowed", ErrFrameLength, n, frameMax-4)
 	}
 	_, err = r.Discard(4)
 	return n, err

@@ -84,14 +84,14 @@ func BrokerIsNameServer(cause error, addr string) error {
 
 var notRemoting = &Problem{
 	Code: "CMQ-1005", Title: "Something else listens at the address", Said: "mqadmin", Exit: ExitUnreachable,
-	Text: "{addr} accepts connections, but does not speak RocketMQ's protocol: {reason}. Is it the port of another program, or of a console or metrics endpoint?",
-	Why:  "A connection was made, and what came back was no frame of the remoting protocol, or nothing at all.",
+	Text: "{addr} accepts connections, but what it sends is not RocketMQ's protocol. Is it the port of another program, or of a console or metrics endpoint?",
+	Why:  "A connection was made, and what came back was no frame of the remoting protocol.",
 	Do:   "Check the port: 9876 is a name server's, 10911 a broker's.",
 }
 
 // NotRemoting: who answers is no server of ours or RocketMQ's.
 func NotRemoting(cause error, addr string) error {
-	return notRemoting.err(cause, "addr", addr, "reason", Reason(cause))
+	return notRemoting.err(cause, "addr", addr)
 }
 
 var unknownTopic = &Problem{
