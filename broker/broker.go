@@ -238,7 +238,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := b.openStore(cfg); err != nil {
+	if err := b.openStore(ctx, cfg); err != nil {
 		closeAll(main, vip)
 		return err
 	}
@@ -249,7 +249,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return explain.PortInUse(fmt.Errorf("%w: %w", ErrPortInUse, err), raftListen(cfg), "dLegerPeers")
 		}
-		return err
+		return b.startFailed(err)
 	}
 	if err := b.offsets.Start(b.ctx); err != nil {
 		return err
@@ -336,16 +336,38 @@ func raftListen(cfg *Config) string {
 }
 
 // openStore opens the store and makes the node over it.
-func (b *Broker) openStore(cfg *Config) error {
+func (b *Broker) openStore(ctx context.Context, cfg *Config) error {
 	sync := cfg.FlushDisk == flushSync
-	began := time.Now()
-	var err error
-	b.store, err = store.Open(store.Config{
+	// Raft's own small file is kept by bbolt, which knows the real disk only.
+	raftDir := filepath.Join(cfg.StoreRoot, "raft")
+	nc := dledger.Config{
+		Cluster: cfg.ClusterName, Group: cfg.group(), SelfID: b.selfID, Peers: b.peers, Join: cfg.DLedger && cfg.RaftJoin,
+		Bind: cfg.raftBind(), Listen: b.opts.RaftListener, Dir: raftDir,
+		HeartbeatTimeout: cfg.RaftHeartbeatTimeout, ElectionTimeout: cfg.RaftElectionTimeout, LeaderLeaseTimeout: cfg.RaftLeaderLeaseTimeout,
+		Sync: sync, EntriesInFlight: cfg.RaftEntriesInFlight, ProposalSizeMax: proposalMax(cfg.SegmentSize),
+		InstallRate: installRate(cfg.RaftInstallRate), WatchdogTimeout: cfg.DiskWatchdog, Logger: b.opts.Logger, Exit: b.exit,
+	}
+	sc := store.Config{
 		FS: b.fs, Dir: cfg.StoreRoot, Cluster: cfg.ClusterName, Group: cfg.group(), OpenKV: b.opts.OpenKV,
 		SegmentSize: cfg.SegmentSize, Sync: sync, FlushInterval: cfg.FlushInterval, Logger: b.opts.Logger.Named("store"),
-		KeyIndex: cfg.MessageIndex, Machine: b.meta, DelayTime: b.levels.Millis, OnArrival: b.arrived, OnFailure: b.opts.Exit,
-		OnDamage: b.opts.Exit, ScrubRate: int64(cfg.ScrubRate),
-	})
+		KeyIndex: cfg.MessageIndex, Machine: b.meta, DelayTime: b.levels.Millis, OnArrival: b.arrived, OnFailure: b.exit,
+		ScrubRate: int64(cfg.ScrubRate),
+	}
+	// Damage that is found while the node is not there yet is found again.
+	ready := make(chan struct{})
+	sc.OnDamage = func(err error) {
+		select {
+		case <-ready:
+			b.damaged(err)
+		case <-b.ctx.Done():
+		}
+	}
+	if err := os.MkdirAll(raftDir, 0o755); err != nil {
+		return fmt.Errorf("make the directory of the raft state: %w", err)
+	}
+	began := time.Now()
+	var err error
+	b.store, err = b.openRepaired(ctx, sc, nc)
 	var locked *vfs.LockedError
 	switch {
 	case errors.As(err, &locked):
@@ -356,19 +378,12 @@ func (b *Broker) openStore(cfg *Config) error {
 		return err
 	}
 	b.opened = time.Since(began)
-	// Raft's own small file is kept by bbolt, which knows the real disk only.
-	raftDir := filepath.Join(cfg.StoreRoot, "raft")
-	if err := os.MkdirAll(raftDir, 0o755); err != nil {
-		return fmt.Errorf("make the directory of the raft state: %w", err)
+	nc.Store = b.store
+	if b.node, err = dledger.New(nc); err != nil {
+		return err
 	}
-	b.node, err = dledger.New(dledger.Config{
-		Cluster: cfg.ClusterName, Group: cfg.group(), SelfID: b.selfID, Peers: b.peers, Join: cfg.DLedger && cfg.RaftJoin,
-		Bind: cfg.raftBind(), Listen: b.opts.RaftListener, Dir: raftDir, Store: b.store,
-		HeartbeatTimeout: cfg.RaftHeartbeatTimeout, ElectionTimeout: cfg.RaftElectionTimeout, LeaderLeaseTimeout: cfg.RaftLeaderLeaseTimeout,
-		Sync: sync, EntriesInFlight: cfg.RaftEntriesInFlight, ProposalSizeMax: proposalMax(cfg.SegmentSize),
-		InstallRate: installRate(cfg.RaftInstallRate), WatchdogTimeout: cfg.DiskWatchdog, Logger: b.opts.Logger, Exit: b.opts.Exit,
-	})
-	return err
+	close(ready)
+	return nil
 }
 
 // installRate translates "as fast as it goes".

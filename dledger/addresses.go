@@ -33,7 +33,7 @@ func openAddresses(peers []Peer, stable *stableStore) (*addresses, error) {
 		listed: map[raft.ServerID]raft.ServerAddress{}, peers: map[raft.ServerID]raft.ServerAddress{},
 		outdated: map[raft.ServerID]raft.ServerAddress{}, logged: map[raft.ServerID]raft.ServerAddress{}, stable: stable,
 	}
-	raw, err := stable.db.Get([]byte(keyOutdated))
+	raw, err := stable.Get([]byte(keyOutdated))
 	if err == nil {
 		err = json.Unmarshal(raw, &a.outdated)
 	} else if errors.Is(err, raftboltdb.ErrKeyNotFound) {

@@ -70,7 +70,7 @@ func loadBlank(s *stableStore) (*blankness, founders, error) {
 	var b *blankness
 	var f founders
 	for key, v := range map[string]any{keyBlank: &b, keyFounders: &f} {
-		raw, err := s.db.Get([]byte(key))
+		raw, err := s.Get([]byte(key))
 		if errors.Is(err, raftboltdb.ErrKeyNotFound) || err == nil && len(raw) == 0 {
 			continue
 		}
@@ -112,7 +112,7 @@ func (n *Node) begin() (genesis uint32, err error) {
 	empty := last == 0 && n.snaps.latest() == nil
 	if !empty || b == nil && term > 1 {
 		n.blank.Store(b)
-		return knownGenesis(n.logs, n.stable, last, term)
+		return n.knownGenesis(last, term)
 	}
 	if len(n.cfg.Peers) == 1 && !n.cfg.Join {
 		return bootstrap(n.cfg.Peers, n.logs, n.stable)

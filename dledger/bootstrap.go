@@ -3,6 +3,7 @@ package dledger
 import (
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -55,19 +56,37 @@ func bootstrap(peers []Peer, logs raft.LogStore, stable *stableStore) (uint32, e
 }
 
 // knownGenesis checks that term, vote and log of an old member belong together
-// and finds its fingerprint.
-func knownGenesis(logs raft.LogStore, stable *stableStore, last, term uint64) (uint32, error) {
+// and finds its fingerprint. What does not belong together is a reason for doubt:
+// what is missing comes back from the others.
+func (n *Node) knownGenesis(last, term uint64) (uint32, error) {
+	logs, stable := n.logs, n.stable
 	if last == 0 {
-		return 0, fmt.Errorf("dledger: %s is at term %d but the commit log is empty: the log's files are missing; "+
-			"put them back, or remove %s as well to let the group refill this member", stable.path, term, stable.path)
+		if err := n.enterDoubt(fmt.Sprintf("the files of its log are missing, while %s is at term %d", stable.path, term), false); err != nil {
+			return 0, err
+		}
+		mark, err := stable.number(keyGenesis)
+		return uint32(mark), err
 	}
 	var l raft.Log
 	if err := logs.GetLog(last, &l); err != nil {
 		return 0, fmt.Errorf("dledger: the last entry of the log: %w", err)
 	}
 	if l.Term > term {
-		return 0, fmt.Errorf("dledger: the log ends in term %d but %s knows only term %d: this member forgot its vote "+
-			"and could vote twice; put the file back, or empty this member to let the group refill it", l.Term, stable.path, term)
+		why := fmt.Sprintf("its log ends in term %d, but %s knows only term %d: it forgot its vote and could vote twice", l.Term, stable.path, term)
+		if err := n.enterDoubt(why, true); err != nil {
+			return 0, err
+		}
+		if n.blank.Load() == nil {
+			b := &blankness{Incarnation: rand.Uint64()>>1 + 1}
+			if err := saveJSON(stable, keyBlank, b); err != nil {
+				return 0, err
+			}
+			n.blank.Store(b)
+		}
+		// The term last: this is done again as long as it is missing.
+		if err := stable.SetUint64([]byte(keyTerm), l.Term); err != nil {
+			return 0, err
+		}
 	}
 	first, err := logs.FirstIndex()
 	if err != nil {

@@ -70,6 +70,11 @@ type memberState struct {
 	// Configuration.
 	Members       []string `json:"members,omitempty"`
 	Configuration uint64   `json:"configuration,omitempty"`
+	// Doubt: it does not vote. Deaf: nor does it know its term.
+	Doubt bool `json:"doubt,omitempty"`
+	Deaf  bool `json:"deaf,omitempty"`
+	// Voters is how many the group has as far as it knows, 0 when it does not.
+	Voters int `json:"voters,omitempty"`
 }
 
 // refusal is a call that was understood and not done.
@@ -214,6 +219,14 @@ func (n *Node) state() memberState {
 	if r := n.running.Load(); r != nil {
 		_, leader := r.LeaderWithID()
 		s.Role, s.Term, s.Leader = roleOf(r.State()), r.CurrentTerm(), string(leader)
+		for _, server := range r.GetConfiguration().Configuration().Servers {
+			if server.Suffrage == raft.Voter {
+				s.Voters++
+			}
+		}
+	}
+	if d := n.doubt(); d != nil {
+		s.Doubt, s.Deaf = true, d.deaf()
 	}
 	return s
 }

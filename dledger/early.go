@@ -110,6 +110,9 @@ const (
 // one with a better or a worse claim already stands or leads.
 func standings(self memberState, others []memberState, term uint64) (place int, better, worse bool) {
 	for _, o := range others {
+		if o.Doubt {
+			continue // it will not stand, whatever its log holds
+		}
 		stands := o.Role != Follower || o.Term > term
 		if cmp.Or(cmp.Compare(o.LastTerm, self.LastTerm), cmp.Compare(o.LastIndex, self.LastIndex), cmp.Compare(self.ID, o.ID)) > 0 {
 			place++
@@ -147,7 +150,7 @@ func (n *Node) electorate(dead raft.ServerID) (addr raft.ServerAddress, others [
 // matches them, and it has everything that it knows to be committed.
 func (n *Node) mayFollow(term uint64) bool {
 	h := n.transport.others()
-	return h.voting == 0 && h.voted <= term && h.term == term && n.raft.LastIndex() >= h.needed
+	return n.doubt() == nil && h.voting == 0 && h.voted <= term && h.term == term && n.raft.LastIndex() >= h.needed
 }
 
 // refuses dials a member whose connection ended: true means that nobody listens

@@ -32,6 +32,10 @@ var (
 	// The proposal never entered the log.
 	ErrClosed = errors.New("dledger: node is closed")
 
+	// ErrStateDamaged says that the checkpoint, or what Raft keeps in it, is not
+	// what was written, or does not fit the log: this member cannot start from it.
+	ErrStateDamaged = errors.New("dledger: the checkpoint is damaged")
+
 	// ErrMalformed says that a proposal contradicts itself: no data, a stamp
 	// outside the data, or a number of records below zero. The proposal never
 	// entered the log; the caller has a bug.

@@ -325,18 +325,26 @@ func TestStartRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	m := g.members[0]
 	stable := filepath.Join(m.dir, stableFile)
 
-	// The vote is gone, the log is there.
+	// The vote is gone, the log is there, and there is nobody to ask.
 	saved, err := os.ReadFile(stable)
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(stable))
+	peers := g.peers
+	g.peers = peers[:1]
 	require.ErrorContains(t, m.tryStart(nil), "forgot its vote")
 	require.NoError(t, os.WriteFile(stable, saved, 0o600))
 
-	// The log is gone, the vote is there.
+	// The log is gone, the vote is there, and there is nobody to ask.
 	fs, kv := m.fs, m.kv
 	m.fs, m.kv = vfs.NewMem(), store.NewMemKV()
-	require.ErrorContains(t, m.tryStart(nil), "commit log is empty")
+	require.ErrorContains(t, m.tryStart(nil), "the files of its log are missing")
 	m.fs, m.kv = fs, kv
+
+	// So is a vote that is not what was written.
+	require.NoError(t, os.WriteFile(stable, []byte(strings.Repeat("no database ", 2000)), 0o600))
+	require.ErrorContains(t, m.tryStart(nil), stable+", which holds this member's term and vote, is damaged")
+	require.NoError(t, os.WriteFile(stable, saved, 0o600))
+	g.peers = peers
 
 	// Somebody else has the port.
 	l, err := net.Listen("tcp", m.addr)

@@ -152,7 +152,12 @@ func (m *member) storeDir() string { return filepath.Join(m.dir, "store") }
 // start opens the store and the node; l is nil after the first time.
 func (m *member) start(l net.Listener) {
 	m.group.t.Helper()
-	require.NoError(m.group.t, m.tryStart(l))
+	err := m.tryStart(l)
+	var doubt *store.InDoubtError
+	if errors.As(err, &doubt) {
+		err = m.tryStart(nil) // the process starts again by itself
+	}
+	require.NoError(m.group.t, err)
 }
 
 func (m *member) tryStart(l net.Listener) error {
@@ -176,10 +181,6 @@ func (m *member) tryStart(l net.Listener) error {
 	if m.kv != nil {
 		sc.OpenKV = m.kv.Open
 	}
-	st, err := store.Open(sc)
-	if err != nil {
-		return err
-	}
 	cfg := Config{
 		Cluster:            "test",
 		Group:              "g",
@@ -188,7 +189,6 @@ func (m *member) tryStart(l net.Listener) error {
 		Bind:               m.bind,
 		Listen:             l,
 		Dir:                m.dir,
-		Store:              st,
 		Sync:               o.sync,
 		HeartbeatTimeout:   150 * time.Millisecond,
 		ElectionTimeout:    150 * time.Millisecond,
@@ -209,6 +209,11 @@ func (m *member) tryStart(l net.Listener) error {
 		cfg.Peers = m.peers
 	}
 	cfg.Join = m.join
+	st, err := m.openStore(sc, cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Store = st
 	n, err := New(cfg)
 	require.NoError(t, err)
 	n.OnRole(func(c RoleChange) {
@@ -220,6 +225,9 @@ func (m *member) tryStart(l net.Listener) error {
 		o.node(m.id, n)
 	}
 	if err := n.Start(t.Context()); err != nil {
+		if doubt := st.Doubt(); doubt != nil {
+			err = errors.Join(err, doubt)
+		}
 		return errors.Join(err, st.Close())
 	}
 	m.store, m.node = st, n

@@ -464,7 +464,7 @@ func (n *Node) replace(in *store.Intake, o *offer, state []byte) (bool, error) {
 		return false, errors.Join(err, in.Discard())
 	}
 	if o.Genesis != 0 {
-		err = n.stable.db.SetUint64([]byte(keyGenesis), uint64(o.Genesis))
+		err = n.stable.SetUint64([]byte(keyGenesis), uint64(o.Genesis))
 	}
 	if err == nil {
 		err = in.Complete(state)

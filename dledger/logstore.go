@@ -31,6 +31,7 @@ type logStore struct {
 	applied func() uint64 // highest index in the state; never truncated
 	watch   *watch
 	fatal   func(error)
+	damaged func(error) // may keep its caller; see Node.damaged
 	logger  hclog.Logger
 	appends *histogram.Histogram
 	slow    *logging.Limited
@@ -52,7 +53,7 @@ func (s *logStore) FirstIndex() (uint64, error) { return s.log.FirstIndex(), nil
 // LastIndex returns the last index in the log, 0 when it is empty.
 func (s *logStore) LastIndex() (uint64, error) { return s.log.LastIndex(), nil }
 
-// GetLog reads one entry. Damage ends the process. Raft compares the error with
+// GetLog reads one entry. With damage this member withdraws. Raft compares the error with
 // ErrLogNotFound by ==. The slices handed out are shared with the log's cache; raft only reads them.
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	e, _, err := s.log.Read(index)
@@ -61,10 +62,8 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	}
 	if err != nil {
 		err = fmt.Errorf("read entry %d of the commit log: %w", index, err)
-		var bad *commitlog.CorruptError
-		if errors.As(err, &bad) {
-			// Raft would panic, or leave a follower behind for ever.
-			s.fatal(fmt.Errorf("dledger: %w; a damaged log must not vote: this process must end", err))
+		if corruptEntry(err) {
+			s.damaged(fmt.Errorf("dledger: %w; a damaged log must not vote", err))
 		}
 		return err
 	}

@@ -52,6 +52,7 @@ type Node struct {
 	logStore  *logStore
 	fsm       *fsm
 	installs  installs
+	doubting  doubting
 	stable    *stableStore
 	snaps     *snapshotStore
 	streams   *streams
@@ -66,7 +67,7 @@ type Node struct {
 	stop       chan struct{}  // closed when the node begins to end
 	unwatch    chan struct{}  // closed when the watchdog may end
 	operations operations     // barriers and transfers: Raft must answer them before it ends
-	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers
+	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers, resolveDoubt
 	watchdog   sync.WaitGroup
 
 	started     atomic.Bool
@@ -74,6 +75,7 @@ type Node struct {
 	closeErr    error
 	ready       atomic.Bool
 	failed      atomic.Bool
+	withdrawing atomic.Bool
 	closed      atomic.Bool
 	elections   atomic.Uint64
 	early       atomic.Uint64
@@ -114,6 +116,7 @@ func New(cfg Config) (*Node, error) {
 		unwatch:     make(chan struct{}),
 		timings:     newTimings(),
 		installs:    installs{sending: map[string]*installing{}},
+		doubting:    doubting{wake: make(chan struct{}, 1)},
 		rpcInFlight: 1,
 		earlyPause:  earlyPause * cfg.HeartbeatTimeout,
 		members:     memberNews{wake: make(chan struct{}, 1)},
@@ -150,21 +153,26 @@ func (n *Node) start() error {
 	n.watchdog.Go(func() { runWatchdog(n.watches, n.unwatch, n.fail) })
 
 	var err error
-	if n.stable, err = openStable(cfg.Dir, stableWatch, n.fail); err != nil {
+	var forgot bool
+	if n.stable, forgot, err = openOrReplaceStable(cfg, stableWatch, n.fail); err != nil {
+		return err
+	}
+	if err := n.loadDoubt(forgot); err != nil {
 		return err
 	}
 	if n.snaps, err = openSnapshots(cfg.Store, snapWatch, n.logger); err != nil {
 		return err
 	}
 	if meta, last := n.snaps.latest(), cfg.Store.Log().LastIndex(); meta != nil && last < meta.Index {
-		return fmt.Errorf("dledger: the checkpoint is at index %d but the log ends at %d: files of the commit log are missing; "+
-			"put them back, or empty this member to let the group refill it", meta.Index, last)
+		return fmt.Errorf("%w: it is at index %d but the log ends at %d: files of the commit log are missing; "+
+			"put them back, or empty this member to let the group refill it", ErrStateDamaged, meta.Index, last)
 	}
 	n.logStore = &logStore{
 		log:     cfg.Store.Log(),
 		applied: cfg.Store.AppliedIndex,
 		watch:   logWatch,
 		fatal:   n.fail,
+		damaged: n.damaged,
 		logger:  n.logger,
 		appends: n.timings.appends,
 		slow:    logging.NewLimited(n.logger, slowEvery),
@@ -200,6 +208,7 @@ func (n *Node) start() error {
 	n.background.Go(n.checkpointer)
 	n.background.Go(n.watchPeers)
 	n.background.Go(n.watchMembers)
+	n.background.Go(n.resolveDoubt)
 	return nil
 }
 
@@ -224,7 +233,7 @@ func (n *Node) listen(genesis uint32, book *addresses) error {
 	h := hello{cluster: n.cfg.Cluster, group: n.cfg.Group, id: self.ID, genesis: genesis}
 	n.streams = newStreams(l, self.Addr, h, n.answer, n.stop, n.logger)
 	n.silence.Store(n.streams)
-	n.transport = newTransport(n.streams, book, n.rpcInFlight, n.isBlank, n.sendLog, n.logger.Named("net"))
+	n.transport = newTransport(n.streams, book, n.rpcInFlight, n.isBlank, n.sendLog, n.withhold, n.mayStand, n.logger.Named("net"))
 	return nil
 }
 

@@ -397,7 +397,7 @@ func TestDamageEndsTheMember(t *testing.T) {
 	require.NoError(t, err)
 	defer log.Close()
 	var fatal error
-	logs := &logStore{log: log, applied: log.LastIndex, watch: &watch{}, fatal: func(err error) { fatal = err }, logger: hclog.NewNullLogger()}
+	logs := &logStore{log: log, applied: log.LastIndex, watch: &watch{}, damaged: func(err error) { fatal = err }, logger: hclog.NewNullLogger()}
 	for i := uint64(1); i <= 3; i++ {
 		require.NoError(t, logs.StoreLog(&raft.Log{Index: i, Term: 1, Type: raft.LogCommand, Data: command(i)}))
 	}

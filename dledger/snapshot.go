@@ -44,18 +44,18 @@ func openSnapshots(s *store.Store, w *watch, logger hclog.Logger) (*snapshotStor
 	raw, ok := s.RaftMeta(snapshotKey)
 	if !ok {
 		if at := s.AppliedIndex(); at > 0 {
-			return nil, fmt.Errorf("dledger: the store is at index %d but holds no record of Raft's configuration: "+
-				"it was not written by this group; restore the folder from a copy or start this member empty", at)
+			return nil, fmt.Errorf("%w: the store is at index %d but holds no record of Raft's configuration: "+
+				"it was not written by this group; restore the folder from a copy or start this member empty", ErrStateDamaged, at)
 		}
 		return ss, nil
 	}
 	meta, err := decodeSnapshotMeta(raw)
 	if err != nil {
-		return nil, fmt.Errorf("dledger: Raft's part of the last checkpoint: %w", err)
+		return nil, fmt.Errorf("%w: Raft's part of it: %w", ErrStateDamaged, err)
 	}
 	if at := s.AppliedIndex(); at > meta.Index {
-		return nil, fmt.Errorf("dledger: the store is at index %d but Raft's part of its checkpoint at %d: "+
-			"they were not written together; start this member empty", at, meta.Index)
+		return nil, fmt.Errorf("%w: the store is at index %d but Raft's part of its checkpoint at %d: "+
+			"they were not written together; start this member empty", ErrStateDamaged, at, meta.Index)
 	}
 	ss.last = meta
 	return ss, nil

@@ -92,6 +92,9 @@ type Status struct {
 	Sending []InstallStatus
 	Taking  *InstallStatus
 
+	// Doubt is why this member does not vote, nil when it does.
+	Doubt *Doubt
+
 	Counters Counters
 }
 
@@ -110,6 +113,7 @@ type Counters struct {
 	Early        uint64 // elections begun because the leader's process was gone
 	Checkpoints  uint64 // checkpoints made durable
 	Strangers    uint64 // connections refused by the greeting
+	Withheld     uint64 // votes and pre-votes not given while in doubt
 }
 
 // LeaderID is the member that leads as far as this node knows, or "". It may be
@@ -142,6 +146,7 @@ func (n *Node) Status() Status {
 	s.Role = roleOf(n.raft.State())
 	s.Standing, s.Members = n.Standing(), n.fsm.configuration().index
 	s.Sending, s.Taking = n.installs.list()
+	s.Doubt, s.Counters.Withheld = n.doubt(), n.withheldVotes()
 	s.Counters.Elections = n.elections.Load()
 	s.Counters.Early = n.early.Load()
 	s.Counters.Checkpoints = n.checkpoints.Load()

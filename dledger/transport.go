@@ -328,7 +328,10 @@ type transport struct {
 	book    *addresses
 	blank   func() bool // this member must neither vote nor stand, see blank.go
 	sendLog func(id raft.ServerID, to raft.ServerAddress, term uint64) error
-	rpcs    chan raft.RPC // to Raft
+	// withhold answers calls that Raft must not answer, see doubt.go.
+	withhold func(raft.RPC) bool
+	mayStand func() error  // for election
+	rpcs     chan raft.RPC // to Raft
 
 	mu    sync.Mutex
 	peers map[raft.ServerID]contact
@@ -356,13 +359,16 @@ func (t *transport) InstallSnapshot(id raft.ServerID, to raft.ServerAddress, req
 
 // RequestVote asks for a vote.
 func (t *transport) RequestVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	if err := t.mayStand(); err != nil {
+		return err
+	}
 	return t.again(id, func() error { return t.NetworkTransport.RequestVote(id, to, req, resp) })
 }
 
 // RequestPreVote asks whether a vote would be given. A blank member does not ask:
 // it would stand.
 func (t *transport) RequestPreVote(id raft.ServerID, to raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	if t.blank() {
+	if t.blank() || t.mayStand() != nil {
 		resp.RPCHeader, resp.Term, resp.Granted = req.RPCHeader, req.Term, false
 		return nil
 	}
@@ -418,6 +424,15 @@ func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *
 	return err
 }
 
+// SetHeartbeatHandler lets Raft answer heartbeats beside everything else.
+func (t *transport) SetHeartbeatHandler(answer func(raft.RPC)) {
+	t.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
+		if !t.withhold(rpc) {
+			answer(rpc)
+		}
+	})
+}
+
 // Consumer is where Raft takes its calls from.
 func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
 
@@ -428,7 +443,7 @@ func (t *transport) relay() {
 		case <-t.streams.stop:
 			return
 		case rpc := <-t.NetworkTransport.Consumer():
-			if t.blank() && t.declined(rpc) {
+			if t.withhold(rpc) || t.blank() && t.declined(rpc) {
 				continue
 			}
 			switch req := rpc.Command.(type) {
@@ -545,7 +560,7 @@ func (t *transport) contact(id raft.ServerID) contact {
 }
 
 func newTransport(s *streams, book *addresses, inFlight int, blank func() bool,
-	sendLog func(raft.ServerID, raft.ServerAddress, uint64) error, logger hclog.Logger,
+	sendLog func(raft.ServerID, raft.ServerAddress, uint64) error, withhold func(raft.RPC) bool, mayStand func() error, logger hclog.Logger,
 ) *transport {
 	t := &transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -556,12 +571,14 @@ func newTransport(s *streams, book *addresses, inFlight int, blank func() bool,
 			MaxRPCsInFlight:       inFlight,
 			Timeout:               rpcTimeout,
 		}),
-		streams: s,
-		blank:   blank,
-		sendLog: sendLog,
-		book:    book,
-		rpcs:    make(chan raft.RPC),
-		peers:   map[raft.ServerID]contact{},
+		streams:  s,
+		blank:    blank,
+		sendLog:  sendLog,
+		withhold: withhold,
+		mayStand: mayStand,
+		book:     book,
+		rpcs:     make(chan raft.RPC),
+		peers:    map[raft.ServerID]contact{},
 	}
 	s.running.Go(t.relay)
 	return t

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +28,7 @@ import (
 // Config.OnDamage, whose owner ends the process. As long as the report lies
 // there Open refuses with an *InDoubtError, so that a restart does not make the
 // member trustworthy again. There are two ways out, both offline and both up to
-// the caller, who knows the group: RestoreSegment puts the bytes of another
+// the caller, who knows the group (dledger.Repair takes the second by itself): RestoreSegment puts the bytes of another
 // member into the place of the damaged segment, which leaves a log as good as
 // before; SetAside takes the whole log out of the way, and then this member is
 // one that forgot what it had promised to keep. It must not vote until it has
@@ -121,6 +120,19 @@ func (s *Store) Health() Health {
 	}
 }
 
+// Doubt returns the error of a log in doubt, nil for a sound one.
+func (s *Store) Doubt() *InDoubtError {
+	h := &s.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.damage.Findings) == 0 {
+		return nil
+	}
+	d := h.damage
+	d.Findings = slices.Clone(d.Findings)
+	return &InDoubtError{Dir: s.cfg.Dir, Damage: d}
+}
+
 // corrupt takes note of damage in the log. It is called by whichever goroutine
 // found it, again and again; the first time for a place costs a small file.
 func (s *Store) corrupt(bad *commitlog.CorruptError, how string) {
@@ -147,6 +159,10 @@ func (s *Store) corrupt(bad *commitlog.CorruptError, how string) {
 		go s.cfg.OnDamage(doubt) // its owner ends the process, and may wait for this goroutine
 	}
 }
+
+// Condemn takes note of damage in the log that somebody else found, in the way
+// named by how: from here on the log is in doubt.
+func (s *Store) Condemn(bad *commitlog.CorruptError, how string) { s.corrupt(bad, how) }
 
 func finding(cfg Config, bad *commitlog.CorruptError, how string) Finding {
 	file, err := filepath.Rel(cfg.Dir, bad.File)
@@ -195,10 +211,20 @@ func checkDoubt(cfg Config) error {
 	return &InDoubtError{Dir: cfg.Dir, Damage: d}
 }
 
-// damagedAtOpen turns damage that kept the log from opening into a report.
+// damagedAtOpen turns damage that kept the store from opening into a report: of
+// the log, of the checkpoint, or of a received log that was to be taken over.
 func (s *Store) damagedAtOpen(err error) error {
 	var bad *commitlog.CorruptError
-	if !errors.As(err, &bad) {
+	var kv *MetadataError
+	switch {
+	case errors.As(err, &bad):
+	case errors.As(err, &kv):
+		bad = &commitlog.CorruptError{File: kv.Path, Reason: kv.Cause.Error()}
+	case errors.Is(err, ErrLogBehind), errors.Is(err, errNoCheckpoint):
+		bad = &commitlog.CorruptError{File: filepath.Join(s.cfg.Dir, "commitlog"), Reason: err.Error()}
+	case errors.Is(err, errBadState):
+		bad = &commitlog.CorruptError{File: filepath.Join(s.cfg.Dir, incomingDir, stateName), Reason: err.Error()}
+	default:
 		return err
 	}
 	d := Damage{Version: 1, Findings: []Finding{finding(s.cfg, bad, "open")}}
@@ -279,33 +305,6 @@ func RestoreSegment(cfg Config, base int64, src io.Reader) error {
 	})
 }
 
-// SetAside empties a store that is not open so that the group refills it. The
-// damaged segments are kept as evidence, with the report. The caller must see to
-// it that this member does not vote before it has the entries up to the returned
-// report's LastIndex again. It is made of steps that may be repeated: after a
-// crash call it again.
-func SetAside(cfg Config) (Damage, error) {
-	cfg = cfg.withDefaults()
-	var d Damage
-	err := offline(cfg, func() error {
-		var err error
-		if d, _, err = ReadDamage(cfg); err != nil {
-			return err
-		}
-		if err := keepEvidence(cfg, d); err != nil {
-			return err
-		}
-		for _, name := range []string{"consumequeue", "index", "metadata.db", "commitlog"} {
-			if err := cfg.FS.RemoveAll(filepath.Join(cfg.Dir, name)); err != nil {
-				return fmt.Errorf("empty the store: %w", err)
-			}
-		}
-		// The report goes last: until then a start is refused.
-		return dropReport(cfg)
-	})
-	return d, err
-}
-
 // offline runs fn while nobody else uses the store.
 func offline(cfg Config, fn func() error) (err error) {
 	lock, err := cfg.FS.Lock(filepath.Join(cfg.Dir, "lock"))
@@ -325,58 +324,4 @@ func savedIndex(cfg Config) (index uint64, err error) {
 	defer func() { err = errors.Join(err, kv.Close()) }()
 	meta, err := readMeta(kv)
 	return meta[keyIndex], err
-}
-
-// keepEvidence moves the damaged segments aside.
-func keepEvidence(cfg Config, d Damage) error {
-	aside := filepath.Join(cfg.Dir, damagedDir)
-	if err := cfg.FS.MkdirAll(aside, 0o755); err != nil {
-		return err
-	}
-	moved := map[int64]bool{}
-	for _, f := range d.Findings {
-		if f.Base < 0 || moved[f.Base] || len(moved) == damagedKept {
-			continue
-		}
-		moved[f.Base] = true
-		name := segment.Name(f.Base)
-		err := cfg.FS.Rename(filepath.Join(cfg.Dir, "commitlog", name), filepath.Join(aside, name+commitlog.DamagedExt))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("keep the damaged segment: %w", err)
-		}
-	}
-	return limitEvidence(cfg)
-}
-
-// limitEvidence removes all but the last segments kept.
-func limitEvidence(cfg Config) error {
-	aside := filepath.Join(cfg.Dir, damagedDir)
-	names, err := cfg.FS.ReadDir(aside)
-	if err != nil {
-		return err
-	}
-	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, commitlog.DamagedExt) })
-	for len(names) > damagedKept {
-		if err := cfg.FS.Remove(filepath.Join(aside, names[0])); err != nil {
-			return err
-		}
-		names = names[1:]
-	}
-	return cfg.FS.SyncDir(aside)
-}
-
-// dropReport keeps the report beside the evidence and takes it from where it
-// keeps the store from opening.
-func dropReport(cfg Config) error {
-	name, aside := filepath.Join(cfg.Dir, damageName), filepath.Join(cfg.Dir, damagedDir)
-	if _, err := cfg.FS.Stat(name); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := cfg.FS.MkdirAll(aside, 0o755); err != nil {
-		return err
-	}
-	if err := cfg.FS.Rename(name, filepath.Join(aside, damageName)); err != nil {
-		return fmt.Errorf("take back the report of damage: %w", err)
-	}
-	return errors.Join(cfg.FS.SyncDir(aside), cfg.FS.SyncDir(cfg.Dir))
 }

@@ -43,6 +43,9 @@ const (
 	phaseState  = "3"
 )
 
+// errBadState says that a received checkpoint is not what was received.
+var errBadState = errors.New("the received checkpoint is damaged")
+
 // exported are the buckets that make a checkpoint; the others are derived, or
 // about this member's files.
 var exported = []string{bucketMeta, bucketMachine, bucketQueues, bucketActions, bucketRaft}
@@ -363,7 +366,7 @@ func takeState(cfg Config, file string) (err error) {
 	}
 	changes, err := decodeCheckpoint(raw)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errBadState, err)
 	}
 	changes[bucketMeta] = append(changes[bucketMeta], number(keyRebuilding, 1))
 	for _, name := range []string{"consumequeue", "index"} {

@@ -29,6 +29,8 @@ var (
 	// ErrLogBehind says that the log ends before the checkpoint that was made of
 	// it, so that acknowledged messages are missing here.
 	ErrLogBehind = errors.New("commit log ends before the checkpoint")
+
+	errNoCheckpoint = errors.New("there is no checkpoint")
 )
 
 // KindRecords is the kind of log entries whose data is records. The others are
@@ -140,7 +142,7 @@ func Open(cfg Config) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := finishInstall(cfg); err != nil {
-		return nil, err
+		return nil, s.damagedAtOpen(err)
 	}
 	if err := checkDoubt(cfg); err != nil {
 		return nil, err
@@ -158,11 +160,11 @@ func Open(cfg Config) (_ *Store, err error) {
 	}); err != nil {
 		return nil, s.damagedAtOpen(err)
 	}
-	if s.kv, err = cfg.OpenKV(filepath.Join(cfg.Dir, "metadata.db")); err != nil {
-		return nil, err
+	if err := s.openMetadata(); err != nil {
+		return nil, s.damagedAtOpen(err)
 	}
 	if err := s.load(); err != nil {
-		return nil, err
+		return nil, s.damagedAtOpen(err)
 	}
 	if cfg.ScrubRate > 0 {
 		var ctx context.Context
@@ -171,6 +173,29 @@ func Open(cfg Config) (_ *Store, err error) {
 	}
 	s.log.Info("store opened", "dir", cfg.Dir, "applied-index", s.AppliedIndex(), "last-index", s.commit.LastIndex())
 	return s, nil
+}
+
+// openMetadata opens the last checkpoint. A damaged one is no loss as long as the
+// log is whole: it is put aside, and everything is applied again.
+func (s *Store) openMetadata() (err error) {
+	path := filepath.Join(s.cfg.Dir, "metadata.db")
+	s.kv, err = s.cfg.OpenKV(path)
+	var damage *MetadataError
+	if !errors.As(err, &damage) || s.commit.FirstIndex() != 1 {
+		return err
+	}
+	s.log.Error("the checkpoint is damaged; it is made again from the whole log", "file", path, "error", damage.Cause)
+	d := Damage{Findings: []Finding{finding(s.cfg, &commitlog.CorruptError{File: path}, "open")}}
+	if err := keepEvidence(s.cfg, d); err != nil {
+		return err
+	}
+	for _, name := range []string{"consumequeue", "index"} {
+		if err := s.cfg.FS.RemoveAll(filepath.Join(s.cfg.Dir, name)); err != nil {
+			return fmt.Errorf("remove what was derived from the damaged checkpoint: %w", err)
+		}
+	}
+	s.kv, err = s.cfg.OpenKV(path)
+	return err
 }
 
 // load brings queues and machine to the last checkpoint.
@@ -186,6 +211,9 @@ func (s *Store) load() error {
 	s.saved.Store(meta[keyIndex])
 	s.term.Store(meta[keyTerm])
 	s.time.Store(int64(meta[keyTime]))
+	if first := s.commit.FirstIndex(); meta[keyIndex] == 0 && first > 1 {
+		return fmt.Errorf("%w: the log begins with entry %d, so what came before is in no other place", errNoCheckpoint, first)
+	}
 	if last := s.commit.LastIndex(); last < meta[keyIndex] {
 		return fmt.Errorf("%w: the log ends at index %d, the checkpoint was made at %d; restore the commitlog directory, or remove the whole store so that the group brings this member up again",
 			ErrLogBehind, last, meta[keyIndex])
@@ -313,6 +341,9 @@ func (s *Store) loadMachine() error {
 	}
 	return nil
 }
+
+// MetadataFile is where the checkpoints are.
+func (s *Store) MetadataFile() string { return filepath.Join(s.cfg.Dir, "metadata.db") }
 
 // Log returns the commit log. Entries are appended to it below the store's feet:
 // what is not applied yet is invisible to the store's readers.

@@ -87,8 +87,8 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		disk = f.FS()
 	}
 	b, err := broker.New(broker.Options{Settings: set, ConfigFile: flags.ConfigFile, Logger: log, FS: disk, Exit: func(err error) {
-		if errors.Is(err, broker.ErrLogReplaced) {
-			log.Info("starting again", "reason", err)
+		if errors.Is(err, broker.ErrLogReplaced) || errors.Is(err, broker.ErrDamaged) {
+			log.Warn("starting again", "reason", err)
 			fmt.Fprintln(stderr, "mqbroker:", startAgain())
 			os.Exit(exitReplaced)
 		}
@@ -114,7 +114,7 @@ func startAgain() error {
 	if err == nil {
 		err = syscall.Exec(program, os.Args, os.Environ())
 	}
-	return fmt.Errorf("this member received a new log and could not start again by itself: %w; start it again", err)
+	return fmt.Errorf("this member has to start again and could not do so by itself: %w; start it again", err)
 }
 
 // takeProperties makes settings of the properties a Java virtual machine would
@@ -145,6 +145,10 @@ func serve(ctx context.Context, b *broker.Broker, describe func(time.Time) []ban
 	}
 	defer closeAdmin(http, log)
 	if err := b.Start(ctx); err != nil {
+		if errors.Is(err, broker.ErrDamaged) {
+			log.Warn("starting again", "reason", err)
+			err = errors.Join(startAgain(), err)
+		}
 		return fail(stderr, err)
 	}
 	if err := waitReady(ctx, b, log); err == nil {
