@@ -345,7 +345,7 @@ func (b *Broker) openStore(ctx context.Context, cfg *Config) error {
 		Bind: cfg.raftBind(), Listen: b.opts.RaftListener, Dir: raftDir,
 		HeartbeatTimeout: cfg.RaftHeartbeatTimeout, ElectionTimeout: cfg.RaftElectionTimeout, LeaderLeaseTimeout: cfg.RaftLeaderLeaseTimeout,
 		Sync: sync, EntriesInFlight: cfg.RaftEntriesInFlight, ProposalSizeMax: proposalMax(cfg.SegmentSize),
-		InstallRate: installRate(cfg.RaftInstallRate), WatchdogTimeout: cfg.DiskWatchdog, Logger: b.opts.Logger, Exit: b.exit,
+		InstallRate: installRate(cfg.RaftInstallRate), CompareRate: int64(cfg.CompareRate), WatchdogTimeout: cfg.DiskWatchdog, Logger: b.opts.Logger, Exit: b.exit,
 	}
 	sc := store.Config{
 		FS: b.fs, Dir: cfg.StoreRoot, Cluster: cfg.ClusterName, Group: cfg.group(), OpenKV: b.opts.OpenKV,

@@ -29,12 +29,16 @@ type RetentionConfig struct {
 	// once a day, so that damage is found while other members have the bytes.
 	// 0 switches it off.
 	ScrubRate int `cfg:"storeScrubRate" min:"0" max:"1073741824"`
+	// CompareRate is how many bytes per second of its log the leader compares with
+	// those of the others, everything once a day and what is new as it comes. 0
+	// leaves it to mqadmin.
+	CompareRate int `cfg:"storeCompareRate" min:"0" max:"1073741824"`
 }
 
 func defaultRetention() RetentionConfig {
 	return RetentionConfig{
 		ReservedHours: 72, DeleteWhen: "04", MaxUsedRatio: 75,
-		CleanForcibly: true, CleanForciblyRatio: 85, CleanInterval: 10 * time.Second, ScrubRate: 8 << 20,
+		CleanForcibly: true, CleanForciblyRatio: 85, CleanInterval: 10 * time.Second, ScrubRate: 8 << 20, CompareRate: 4 << 20,
 	}
 }
 

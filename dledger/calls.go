@@ -156,7 +156,7 @@ func (s *streams) call(addr raft.ServerAddress, timeout time.Duration, c call, a
 }
 
 // answer serves the calls of a connection until it ends.
-func (n *Node) answer(conn net.Conn, _ string) error {
+func (n *Node) answer(conn net.Conn, from string) error {
 	for {
 		if err := conn.SetDeadline(time.Now().Add(callTimeout)); err != nil {
 			return err
@@ -180,6 +180,12 @@ func (n *Node) answer(conn net.Conn, _ string) error {
 			}
 			answer, refused := n.admit(c.Body)
 			err = n.answerTo(conn, answer, refused)
+		case opDigest:
+			digest, derr := n.digestFor(c.Body)
+			err = n.answerTo(conn, digest, derr)
+		case opCondemn:
+			done, derr := n.condemned(c.Body, from)
+			err = n.answerTo(conn, done, derr)
 		default:
 			err = n.answerTo(conn, nil, refusal(fmt.Sprintf("member %q of this version does not know the call %q", n.cfg.SelfID, c.Op)))
 		}

@@ -112,6 +112,10 @@ type Config struct {
 	// up from the live log (default 64 MiB; negative: as fast as it goes).
 	InstallRate int64
 
+	// CompareRate is how many bytes a second of the members' logs are compared with
+	// each other while this member leads. 0: only when somebody asks.
+	CompareRate int64
+
 	// WatchdogTimeout is how long one write, sync or truncation of the log may
 	// take (default 10 s) before the node calls Exit. A leader whose disk hangs
 	// would otherwise keep its followers quiet with heartbeats for ever.

@@ -53,6 +53,7 @@ type Node struct {
 	fsm       *fsm
 	installs  installs
 	doubting  doubting
+	comparing comparing
 	stable    *stableStore
 	snaps     *snapshotStore
 	streams   *streams
@@ -67,7 +68,7 @@ type Node struct {
 	stop       chan struct{}  // closed when the node begins to end
 	unwatch    chan struct{}  // closed when the watchdog may end
 	operations operations     // barriers and transfers: Raft must answer them before it ends
-	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers, resolveDoubt
+	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers, resolveDoubt, compareLogs
 	watchdog   sync.WaitGroup
 
 	started     atomic.Bool
@@ -117,6 +118,7 @@ func New(cfg Config) (*Node, error) {
 		timings:     newTimings(),
 		installs:    installs{sending: map[string]*installing{}},
 		doubting:    doubting{wake: make(chan struct{}, 1)},
+		comparing:   comparing{demand: make(chan struct{}, 1)},
 		rpcInFlight: 1,
 		earlyPause:  earlyPause * cfg.HeartbeatTimeout,
 		members:     memberNews{wake: make(chan struct{}, 1)},
@@ -209,6 +211,7 @@ func (n *Node) start() error {
 	n.background.Go(n.watchPeers)
 	n.background.Go(n.watchMembers)
 	n.background.Go(n.resolveDoubt)
+	n.background.Go(n.compareLogs)
 	return nil
 }
 

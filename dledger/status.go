@@ -92,6 +92,9 @@ type Status struct {
 	Sending []InstallStatus
 	Taking  *InstallStatus
 
+	// Compare is the comparison of the members' logs.
+	Compare CompareStatus
+
 	// Doubt is why this member does not vote, nil when it does.
 	Doubt *Doubt
 
@@ -146,6 +149,7 @@ func (n *Node) Status() Status {
 	s.Role = roleOf(n.raft.State())
 	s.Standing, s.Members = n.Standing(), n.fsm.configuration().index
 	s.Sending, s.Taking = n.installs.list()
+	s.Compare = n.compared()
 	s.Doubt, s.Counters.Withheld = n.doubt(), n.withheldVotes()
 	s.Counters.Elections = n.elections.Load()
 	s.Counters.Early = n.early.Load()

@@ -342,6 +342,9 @@ func (s *Store) loadMachine() error {
 	return nil
 }
 
+// Dir is the store's directory.
+func (s *Store) Dir() string { return s.cfg.Dir }
+
 // MetadataFile is where the checkpoints are.
 func (s *Store) MetadataFile() string { return filepath.Join(s.cfg.Dir, "metadata.db") }
 

@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"store/consumequeue": {"store/segment", "internal/vfs", "message"},
 	"store/index":        {"store/segment", "internal/vfs", "message"},
 	"store":              {"store/commitlog", "store/consumequeue", "store/index", "store/segment", "internal/vfs", "message"},
-	"dledger":            {"store", "store/commitlog", "internal/vfs", "internal/wall", "message", "internal/histogram", "internal/logging"},
+	"dledger":            {"store", "store/commitlog", "store/segment", "internal/vfs", "internal/wall", "message", "internal/histogram", "internal/logging"},
 	"broker/metadata":    {"store", "message", "remoting/protocol"},
 	"broker/group":       {"broker/filter", "message", "remoting/protocol"},
 	"broker/transaction": {"message", "remoting/protocol"},

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"math"
 )
 
 // Digest is a fingerprint of a range of entries: equal on two members exactly if
@@ -25,13 +26,23 @@ type Digest struct {
 // entries only: others may differ between members for good reason. Errors as for
 // Read.
 func (l *Log) Digest(from, to uint64, pace func(bytes int) error) (Digest, error) {
+	return l.digest(from, to, math.MaxInt64, pace)
+}
+
+// DigestUpTo is Digest of as many entries from from on as have most bytes together,
+// one more if that is not exact, but none after to.
+func (l *Log) DigestUpTo(from, to uint64, most int64) (Digest, error) {
+	return l.digest(from, to, most, nil)
+}
+
+func (l *Log) digest(from, to uint64, most int64, pace func(bytes int) error) (Digest, error) {
 	d := Digest{From: from, To: to}
 	if from == 0 || from > to {
 		return d, fmt.Errorf("entries %d to %d: %w", from, to, ErrNotFound)
 	}
 	sum := sha256.New()
 	var head []byte
-	for index := from; index <= to; index++ {
+	for index := from; index <= to && d.Bytes < most; index++ {
 		e, dataOff, err := l.read(index, false)
 		if err != nil {
 			return d, l.tell(err)
@@ -43,7 +54,7 @@ func (l *Log) Digest(from, to uint64, pace func(bytes int) error) (Digest, error
 		if index == from {
 			d.Offset = at
 		}
-		d.End, d.Bytes, d.LastTerm = at+e.size(), d.Bytes+e.size(), e.Term
+		d.To, d.End, d.Bytes, d.LastTerm = index, at+e.size(), d.Bytes+e.size(), e.Term
 		if pace != nil {
 			if err := pace(int(e.size())); err != nil {
 				return d, err
