@@ -138,6 +138,7 @@ type Broker struct {
 	askAgain          chan struct{}
 
 	peerRates peerRates
+	repairs   int64 // how often the store was set aside, of the last ones
 	firstTime earliestTime
 
 	waitMu  sync.Mutex
@@ -378,7 +379,7 @@ func (b *Broker) openStore(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	b.opened = time.Since(began)
-	nc.Store = b.store
+	nc.Store, b.repairs = b.store, int64(len(store.Repairs(sc)))
 	if b.node, err = dledger.New(nc); err != nil {
 		return err
 	}

@@ -185,6 +185,7 @@ func routes() map[int32]*route {
 
 		protocol.CodeGroupMembers:  {leader: true, retry: true, here: membersHere, answer: (*Broker).handleGroupMembers},
 		protocol.CodeChangeMembers: {leader: true, patience: memberPatience, answer: (*Broker).handleChangeMembers},
+		protocol.CodeCompareLogs:   {leader: true, retry: true, answer: (*Broker).handleCompareLogs},
 
 		codeMemberHello: {inline: handleMemberHello},
 		codeClientGone:  {inline: handleClientGone},

@@ -125,6 +125,7 @@ func (b *Broker) runtimeTable(st dledger.Status) runtimeTable {
 	b.addStorage(t)
 	b.addDelays(t)
 	b.addPending(t)
+	b.addHealth(t, st)
 	return t
 }
 

@@ -36,6 +36,8 @@ const (
 	compareBytes = 4 << 20
 	// comparePause is the time until new entries are looked for.
 	comparePause = 5 * time.Second
+	// compareAgain is the pause before a member that did not answer is asked again.
+	compareAgain = 200 * time.Millisecond
 	// compareEvery is the time between the beginnings of two passes.
 	compareEvery = 24 * time.Hour
 	// demandedRate is that of a pass that somebody waits for.
@@ -82,7 +84,7 @@ type CompareStatus struct {
 	Complete bool              `json:"complete"`
 	LastPass time.Time         `json:"lastPass"` // the end of the last complete one
 	Compared map[string]uint64 `json:"compared"` // by member: the ranges of this pass
-	Missing  map[string]string `json:"missing"`  // by member: why it did not answer last
+	Missing  map[string]string `json:"missing"`  // by member: why it did not answer for some range
 	// Found are the newest differences, oldest first.
 	Found []Difference `json:"found"`
 }
@@ -213,7 +215,10 @@ func (n *Node) compareFrom(from uint64) (next uint64, bytes int64) {
 		*d = digestOf{id: string(s.ID), addr: n.transport.address(s.ID, s.Address), voter: s.Suffrage == raft.Voter, digest: own}
 		if d.id != n.cfg.SelfID {
 			asking.Go(func() {
-				d.err = n.ask(d.addr, opDigest, digestAsk{From: own.From, To: own.To, SegmentSize: n.cfg.Store.SegmentSize()}, &d.digest)
+				ask := digestAsk{From: own.From, To: own.To, SegmentSize: n.cfg.Store.SegmentSize()}
+				if d.err = n.ask(d.addr, opDigest, ask, &d.digest); d.err != nil && n.sleep(compareAgain) {
+					d.err = n.ask(d.addr, opDigest, ask, &d.digest) // it may not have applied as much as we
+				}
 			})
 		}
 	}
@@ -249,7 +254,6 @@ func (n *Node) note(own commitlog.Digest, answers []digestOf) {
 			s.Missing[a.id] = a.err.Error()
 		default:
 			s.Compared[a.id]++
-			delete(s.Missing, a.id)
 		}
 	}
 }

@@ -47,11 +47,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	fmt.Fprintln(stderr, "mqadmin:", err)
 	switch {
-	case errors.Is(err, errDrillFailed), errors.Is(err, errStoreDamaged):
+	case errors.Is(err, errDrillFailed), errors.Is(err, errStoreDamaged), errors.Is(err, errLogsDiffer):
 		return exitDrillFound
 	case errors.Is(err, errUnhealthy):
 		return exitUnhealthy
-	case lacking(err):
+	case lacking(err), errors.Is(err, errNotCompared):
 		return exitPartial
 	case explain.ExitCode(err, exitFailed) == explain.ExitUnreachable:
 		return exitNoNamesrv

@@ -36,8 +36,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(localCommand(o), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o))
 	root.AddCommand(topicListCommand(o), updateTopicCommand(o), deleteTopicCommand(o), topicRouteCommand(o), topicStatusCommand(o))
 	root.AddCommand(configCommand(o), doctorCommand(o), profileCommand(o), cheatCommand(), versionCommand())
-	root.AddCommand(clusterListCommand(o), brokerStatusCommand(o), healthCommand(o), storeCommand())
 	root.AddCommand(clusterCommand(o), newGroupCommand(o))
+	root.AddCommand(clusterListCommand(o), brokerStatusCommand(o), healthCommand(o), storeCommand(o))
 	return root
 }
 

@@ -19,12 +19,12 @@ import (
 // printed.
 var errStoreDamaged = errors.New("the store is damaged")
 
-func storeCommand() *cobra.Command {
+func storeCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Look into the store of a stopped broker, and the last resort to recover a group from it",
+		Short: "Look into the store of a stopped broker, compare those of running ones, and the last resort to recover a group",
 	}
-	cmd.AddCommand(storeVerifyCommand(), storeDumpCommand(), storeRecoverCommand())
+	cmd.AddCommand(storeVerifyCommand(), storeDumpCommand(), storeCompareCommand(o), storeRecoverCommand())
 	return cmd
 }
 
