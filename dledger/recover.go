@@ -197,7 +197,7 @@ func (r *Recovery) CarryOut() (err error) {
 	}
 	err = s.SetUint64([]byte(keyTerm), term)
 	if err == nil {
-		err = s.Set([]byte(keyBlank), nil)
+		err = errors.Join(s.Set([]byte(keyBlank), nil), s.setDoubt(nil))
 	}
 	if err = errors.Join(err, s.Close()); err != nil {
 		return err
