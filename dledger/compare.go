@@ -76,7 +76,8 @@ type CompareStatus struct {
 	Passes      uint64 `json:"passes"` // complete ones
 
 	// The pass that runs, or the last one: it has compared up to At of the
-	// entries From to To. Number counts passes that began.
+	// entries From to To. It is complete when it got as far as the log was when it
+	// began; what is new is compared after that. Number counts passes that began.
 	Number   uint64            `json:"number"`
 	From     uint64            `json:"from"`
 	To       uint64            `json:"to"`
@@ -127,25 +128,29 @@ func (n *Node) compared() CompareStatus {
 // compareLogs runs until n.stop is closed.
 func (n *Node) compareLogs() {
 	var began time.Time
-	var next uint64 // the entry to go on with; 0: nothing was compared yet
+	var next, end uint64 // the entry to go on with, 0: nothing was compared yet; the last one of the pass
 	demanded := false
 	for {
 		pause := comparePause
 		if n.ready.Load() && len(n.cfg.Peers) > 1 && (demanded || n.cfg.CompareRate > 0) {
 			if next == 0 || demanded && began.IsZero() || time.Since(began) > compareEvery {
 				began, next = time.Now(), max(n.cfg.Store.Log().FirstIndex(), 1)
-				n.beginPass(next)
+				end = n.cfg.Store.AppliedIndex()
+				n.beginPass(next, end)
 			}
 			rate := n.cfg.CompareRate
 			if demanded {
 				rate = max(rate, demandedRate)
 			}
 			after, bytes := n.compareFrom(next)
-			if after == next { // the end
-				n.endPass()
-				demanded = false
-			} else {
+			if after != next {
 				next, pause = after, time.Duration(float64(bytes)/float64(rate)*float64(time.Second))
+			}
+			if next > end { // under load there is always more, which is for later
+				n.endPass()
+				if demanded {
+					demanded, pause = false, comparePause
+				}
 			}
 		} else {
 			next, demanded = 0, false
@@ -163,12 +168,12 @@ func (n *Node) compareLogs() {
 	}
 }
 
-func (n *Node) beginPass(from uint64) {
+func (n *Node) beginPass(from, to uint64) {
 	n.comparing.mu.Lock()
 	defer n.comparing.mu.Unlock()
 	s := &n.comparing.status
 	s.Number++
-	s.From, s.To, s.At, s.Complete = from, n.cfg.Store.AppliedIndex(), from-1, false
+	s.From, s.To, s.At, s.Complete = from, to, from-1, false
 	s.Compared, s.Missing = map[string]uint64{}, map[string]string{}
 }
 
@@ -245,7 +250,6 @@ func (n *Node) note(own commitlog.Digest, answers []digestOf) {
 	s.Ranges++
 	s.Bytes += own.Bytes
 	s.At, s.To = own.To, max(s.To, own.To)
-	s.Complete = false
 	for _, a := range answers {
 		switch {
 		case a.id == n.cfg.SelfID:
