@@ -18,6 +18,8 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/cometmq/cometmq/store"
 )
 
 const (
@@ -98,6 +100,9 @@ func checkStable(path string) (err error) {
 	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil
 	}
+	if err := store.CheckBolt(path); err != nil {
+		return &stableDamage{path, err}
+	}
 	// A page number that points beyond the file is a fault of the memory map.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var db *bbolt.DB
@@ -118,9 +123,6 @@ func checkStable(path string) (err error) {
 		return stableOpenError(path, err)
 	}
 	err = db.View(func(tx *bbolt.Tx) error {
-		for err := range tx.Check() {
-			return err
-		}
 		conf := tx.Bucket([]byte("conf"))
 		if conf == nil {
 			return nil // a crash in the first start

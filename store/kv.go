@@ -22,6 +22,9 @@ import (
 type boltKV struct{ db *bolt.DB }
 
 func openBolt(path string) (_ KVFile, err error) {
+	if err := CheckBolt(path); err != nil {
+		return nil, err
+	}
 	var db *bolt.DB
 	defer guard(path, &err)()
 	db, err = bolt.Open(path, 0o644, &bolt.Options{
@@ -35,8 +38,9 @@ func openBolt(path string) (_ KVFile, err error) {
 		return nil, openError(path, err)
 	}
 	b := &boltKV{db: db}
-	if err = b.Check(); err != nil {
-		return nil, errors.Join(&MetadataError{Path: path, Cause: err}, db.Close())
+	if err = db.View(checkSums); err != nil {
+		_ = db.Close() // only read so far
+		return nil, &MetadataError{Path: path, Cause: err}
 	}
 	return b, nil
 }
@@ -46,6 +50,9 @@ func openBolt(path string) (_ KVFile, err error) {
 func openBoltReadOnly(path string) (_ KVFile, err error) {
 	defer guard(path, &err)()
 	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	if err := CheckBolt(path); err != nil {
 		return nil, err
 	}
 	db, err := bolt.Open(path, 0o644, &bolt.Options{Timeout: time.Second, ReadOnly: true, PreLoadFreelist: false})
