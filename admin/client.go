@@ -71,7 +71,12 @@ func (c *Client) NameServers() []string { return c.cfg.NameServers }
 // call sends one request to one server and returns its successful answer; any
 // other status is a *StatusError.
 func (c *Client) call(ctx context.Context, addr, action string, req *protocol.Command) (*protocol.Command, error) {
-	resp, err := c.exchange(ctx, addr, action, req)
+	return c.callWithin(ctx, 0, addr, action, req)
+}
+
+// callWithin is call for requests that take longer than usual.
+func (c *Client) callWithin(ctx context.Context, limit time.Duration, addr, action string, req *protocol.Command) (*protocol.Command, error) {
+	resp, err := c.exchangeWithin(ctx, max(limit, c.cfg.Timeout), addr, action, req)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +88,11 @@ func (c *Client) call(ctx context.Context, addr, action string, req *protocol.Co
 
 // exchange is call for requests where other statuses than success are answers.
 func (c *Client) exchange(ctx context.Context, addr, action string, req *protocol.Command) (*protocol.Command, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	return c.exchangeWithin(ctx, c.cfg.Timeout, addr, action, req)
+}
+
+func (c *Client) exchangeWithin(ctx context.Context, limit time.Duration, addr, action string, req *protocol.Command) (*protocol.Command, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	resp, err := c.remote.Invoke(ctx, addr, req)
 	if err != nil {

@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -37,7 +39,7 @@ func (c *Client) Leaders(ctx context.Context, cluster string) ([]string, error) 
 		}
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("cluster %q has no broker that the name server knows; see: mqadmin clusterList", cluster)
+		return nil, noBroker(cluster)
 	}
 	sort.Strings(names)
 	var addrs []string
@@ -98,4 +100,45 @@ func (c *Client) Member(ctx context.Context, addr string) (Member, error) {
 		return Member{}, fmt.Errorf("%s reports the term %q: %w", addr, table[RuntimeKeyTerm], err)
 	}
 	return Member{Role: role, Term: term}, nil
+}
+
+// Broker is one member of a broker group as the name servers know it.
+type Broker struct {
+	Cluster, Name string
+	ID            int64 // protocol.MasterID: the leader
+	Addr          string
+}
+
+// Brokers returns the registered members of a cluster ("" means of all), by
+// cluster, broker name and id.
+func (c *Client) Brokers(ctx context.Context, cluster string) ([]Broker, error) {
+	info, err := c.Cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []Broker
+	for name, members := range info.ClusterAddrTable {
+		if cluster != "" && name != cluster {
+			continue
+		}
+		for _, broker := range members {
+			for id, addr := range info.BrokerAddrTable[broker].BrokerAddrs {
+				list = append(list, Broker{Cluster: name, Name: broker, ID: id, Addr: addr})
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil, noBroker(cluster)
+	}
+	slices.SortFunc(list, func(a, b Broker) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return list, nil
+}
+
+func noBroker(cluster string) error {
+	if cluster == "" {
+		return errors.New("the name server knows no broker; see: mqadmin clusterList")
+	}
+	return fmt.Errorf("cluster %q has no broker that the name server knows; see: mqadmin clusterList", cluster)
 }

@@ -30,6 +30,7 @@ type SendResult struct {
 	Addr     string // who acknowledged it
 	Queue    int32
 	Offset   int64
+	Status   int32 // success, or stored but not flushed or copied in time (10 to 12)
 	Attempts int
 }
 
@@ -197,7 +198,7 @@ func sendResult(resp *protocol.Command, q Queue, addr, action string) (SendResul
 	if err := h.Decode(resp); err != nil {
 		return SendResult{}, fmt.Errorf("%s: read the answer of %s: %w", action, addr, err)
 	}
-	res := SendResult{MsgID: string(h.MsgID), Broker: q.Broker, Addr: addr, Queue: h.QueueID, Offset: h.QueueOffset}
+	res := SendResult{MsgID: string(h.MsgID), Broker: q.Broker, Addr: addr, Queue: h.QueueID, Offset: h.QueueOffset, Status: resp.Code}
 	resp.Release()
 	return res, nil
 }

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 
-	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -17,14 +16,4 @@ func (c *Client) TopicConfig(ctx context.Context, addr, topic string) (*protocol
 		return nil, err
 	}
 	return &cfg, nil
-}
-
-// NamesrvSettings returns the settings of one name server.
-func (c *Client) NamesrvSettings(ctx context.Context, addr string) (map[string]string, error) {
-	const action = "read the settings of a name server"
-	resp, err := c.call(ctx, addr, action, protocol.NewRequest(protocol.CodeGetNamesrvConfig))
-	if err != nil {
-		return nil, err
-	}
-	return config.ParseText(resp.Body)
 }

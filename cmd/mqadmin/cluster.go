@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
@@ -27,44 +25,54 @@ type clusterRow struct {
 	Runtime map[string]string `json:"runtime,omitempty"`
 }
 
+const (
+	clusterColumns      columns = "%-16v  %-22v  %-4v  %-22v %-16v %19v %19v %10v %5v %6v"
+	clusterTotalColumns columns = "%-16v  %-32v %14v %14v %14v %14v"
+)
+
 func clusterListCommand(o *options) *cobra.Command {
 	var more bool
+	var every int64
 	var output string
-	cmd := &cobra.Command{
-		Use: "clusterList", Short: "List the brokers of all clusters (RocketMQ)", Args: cobra.NoArgs,
-	}
+	cmd := rocketmq("clusterList", "List the brokers of all clusters")
 	cmd.Flags().BoolVarP(&more, "moreStats", "m", false, "totals of today and yesterday instead")
+	cmd.Flags().Int64VarP(&every, "interval", "i", 0, "again every so many seconds, until it is told to end")
 	outputFlag(cmd, &output)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, ctx, done, err := o.connect(cmd)
-		if err != nil {
-			return err
-		}
-		defer done()
-		rows, err := clusterRows(ctx, client)
-		if err != nil {
-			return err
-		}
-		if output == "json" {
-			return printJSON(cmd.OutOrStdout(), rows)
-		}
-		lines := [][]string{{"#Cluster Name", "#Broker Name", "#BID", "#Addr", "#Version", "#InTPS(LOAD)", "#OutTPS(LOAD)", "#PCWait(ms)", "#Hour", "#SPACE"}}
-		if more {
-			lines = [][]string{{"#Cluster Name", "#Broker Name", "#InTotalYest", "#OutTotalYest", "#InTotalToday", "#OutTotalToday"}}
-		}
-		for _, r := range rows {
-			if more {
-				lines = append(lines, r.totals())
-			} else {
-				lines = append(lines, r.columns(time.Now()))
+	return o.run(cmd, forever, func(s *session) error {
+		for {
+			if err := clusterList(s, output, more); err != nil || every <= 0 {
+				return err
+			}
+			if err := s.pause(time.Duration(every) * time.Second); err != nil {
+				return err
 			}
 		}
-		if err := table(cmd.OutOrStdout(), lines); err != nil {
-			return err
-		}
-		return silent(rows)
+	})
+}
+
+func clusterList(s *session, output string, more bool) error {
+	ctx, cancel := context.WithTimeout(s.ctx, ordinary)
+	defer cancel()
+	rows, err := clusterRows(ctx, s.client)
+	if err != nil {
+		return err
 	}
-	return cmd
+	if output == "json" {
+		return printJSON(s.w, rows)
+	}
+	line, headings := clusterColumns, []any{"#Cluster Name", "#Broker Name", "#BID", "#Addr", "#Version", "#InTPS(LOAD)", "#OutTPS(LOAD)", "#PCWait(ms)", "#Hour", "#SPACE"}
+	if more {
+		line, headings = clusterTotalColumns, []any{"#Cluster Name", "#Broker Name", "#InTotalYest", "#OutTotalYest", "#InTotalToday", "#OutTotalToday"}
+	}
+	s.row(line, headings...)
+	for _, r := range rows {
+		if more {
+			s.row(line, r.totals()...)
+		} else {
+			s.row(line, r.columns(time.Now())...)
+		}
+	}
+	return silent(rows)
 }
 
 // silent returns an error that names the brokers that did not answer: the list
@@ -106,21 +114,24 @@ func clusterRows(ctx context.Context, client *admin.Client) ([]clusterRow, error
 	return rows, nil
 }
 
-func (r clusterRow) columns(now time.Time) []string {
+func (r clusterRow) columns(now time.Time) []any {
 	load := func(tps, queue string) string {
-		return fmt.Sprintf("%s(%s,%sms)", firstNumber(r.Runtime[tps]), orDash(r.Runtime[queue+"ThreadPoolQueueSize"]), orDash(r.Runtime[queue+"ThreadPoolQueueHeadWaitTimeMills"]))
+		return fmt.Sprintf("%9s(%s,%sms)", firstNumber(r.Runtime[tps]), orDash(r.Runtime[queue+"ThreadPoolQueueSize"]), orDash(r.Runtime[queue+"ThreadPoolQueueHeadWaitTimeMills"]))
 	}
-	hour := "-"
+	hour, space := "-", "-"
 	if ms, err := strconv.ParseInt(r.Runtime["earliestMessageTimeStamp"], 10, 64); err == nil && ms > 0 {
 		hour = fmt.Sprintf("%.2f", now.Sub(time.UnixMilli(ms)).Hours())
 	}
-	return []string{r.Cluster, r.Broker, strconv.FormatInt(r.BID, 10), r.Addr, orDash(r.Runtime["brokerVersionDesc"]),
-		load("putTps", "send"), load("getTransferedTps", "pull"), orDash(r.Runtime["pageCacheLockTimeMills"]), hour, orDash(r.Runtime["commitLogDiskRatio"])}
+	if ratio, err := strconv.ParseFloat(r.Runtime["commitLogDiskRatio"], 64); err == nil {
+		space = fmt.Sprintf("%.4f", ratio)
+	}
+	return []any{r.Cluster, r.Broker, r.BID, r.Addr, orDash(r.Runtime["brokerVersionDesc"]),
+		load("putTps", "send"), load("getTransferedTps", "pull"), orDash(r.Runtime["pageCacheLockTimeMills"]), hour, space}
 }
 
 // totals counts messages since midnight, and of the day before.
-func (r clusterRow) totals() []string {
-	return []string{r.Cluster, r.Broker,
+func (r clusterRow) totals() []any {
+	return []any{r.Cluster, r.Broker,
 		r.difference("msgPutTotalTodayMorning", "msgPutTotalYesterdayMorning"), r.difference("msgGetTotalTodayMorning", "msgGetTotalYesterdayMorning"),
 		r.difference("msgPutTotalTodayNow", "msgPutTotalTodayMorning"), r.difference("msgGetTotalTodayNow", "msgGetTotalTodayMorning")}
 }
@@ -151,52 +162,40 @@ func orDash(s string) string {
 }
 
 func brokerStatusCommand(o *options) *cobra.Command {
-	var broker, cluster, output string
-	cmd := &cobra.Command{Use: "brokerStatus", Short: "Show the runtime table of a broker or a cluster (RocketMQ)", Args: cobra.NoArgs}
-	cmd.Flags().StringVarP(&broker, "brokerAddr", "b", "", "broker")
-	cmd.Flags().StringVarP(&cluster, "clusterName", "c", "", "cluster")
+	var at scope
+	var output string
+	cmd := rocketmq("brokerStatus", "Show the runtime table of a broker, or of all members of a cluster")
+	at.flags(cmd)
 	outputFlag(cmd, &output)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if (broker == "") == (cluster == "") {
-			return errors.New("give -b BROKER or -c CLUSTER")
-		}
-		client, ctx, done, err := o.connect(cmd)
+	return o.run(cmd, ordinary, func(s *session) error {
+		addrs, err := at.everyone(s)
 		if err != nil {
 			return err
 		}
-		defer done()
-		addrs := []string{broker}
-		if broker == "" {
-			if addrs, err = client.Leaders(ctx, cluster); err != nil {
-				return err
-			}
-		}
 		tables := map[string]map[string]string{}
+		var failures []error
 		for _, addr := range addrs {
-			if tables[addr], err = client.Runtime(ctx, addr); err != nil {
-				return err
+			table, err := s.client.Runtime(s.ctx, addr)
+			if err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			tables[addr] = table
+			if output == "json" {
+				continue
+			}
+			for _, key := range sorted(table) {
+				if at.broker == "" {
+					s.printf("%-24s ", addr)
+				}
+				s.printf("%-32s: %s\n", key, table[key])
 			}
 		}
 		if output == "json" {
-			return printJSON(cmd.OutOrStdout(), tables)
+			failures = append(failures, printJSON(s.w, tables))
 		}
-		for _, addr := range addrs {
-			prefix := ""
-			if cluster != "" {
-				prefix = addr + "  "
-			}
-			keys := make([]string, 0, len(tables[addr]))
-			for k := range tables[addr] {
-				keys = append(keys, k)
-			}
-			sort.Strings(keys)
-			for _, k := range keys {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s%-32s: %s\n", prefix, k, tables[addr][k])
-			}
-		}
-		return nil
-	}
-	return cmd
+		return errors.Join(failures...)
+	})
 }
 
 func timeText(ms int64) string {
@@ -204,12 +203,4 @@ func timeText(ms int64) string {
 		return ""
 	}
 	return time.UnixMilli(ms).Format("2006-01-02 15:04:05,000")
-}
-
-func indentJSON(text []byte) []byte {
-	var out bytes.Buffer
-	if err := json.Indent(&out, text, "", "\t"); err != nil {
-		return text
-	}
-	return out.Bytes()
 }

@@ -17,12 +17,12 @@ func TestClusterColumns(t *testing.T) {
 		"pageCacheLockTimeMills": "0", "earliestMessageTimeStamp": "1699996400000", "commitLogDiskRatio": "0.5",
 		"msgPutTotalYesterdayMorning": "1", "msgPutTotalTodayMorning": "11", "msgPutTotalTodayNow": "111",
 	}}
-	require.Equal(t, []string{"c", "b", "0", "1.2.3.4:10911", "V4_9_4", "12.35(1,2ms)", "7.00(3,4ms)", "0", "1.00", "0.5"}, row.columns(now))
-	require.Equal(t, []string{"c", "b", "10", "-", "100", "-"}, row.totals())
+	require.Equal(t, []any{"c", "b", int64(0), "1.2.3.4:10911", "V4_9_4", "    12.35(1,2ms)", "     7.00(3,4ms)", "0", "1.00", "0.5000"}, row.columns(now))
+	require.Equal(t, []any{"c", "b", "10", "-", "100", "-"}, row.totals())
 
 	// What a broker did not tell is shown as unknown, not as 0.
 	silent := clusterRow{Cluster: "c", Broker: "b", BID: 1, Addr: "a", Error: "no answer"}
-	require.Equal(t, []string{"c", "b", "1", "a", "-", "-(-,-ms)", "-(-,-ms)", "-", "-", "-"}, silent.columns(now))
+	require.Equal(t, []any{"c", "b", int64(1), "a", "-", "        -(-,-ms)", "        -(-,-ms)", "-", "-", "-"}, silent.columns(now))
 }
 
 func TestPermText(t *testing.T) {

@@ -37,12 +37,16 @@ func main() {
 // run is main without the process around it; it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
+	args, err := normalise(root, args)
+	if err != nil {
+		fmt.Fprintln(stderr, "mqadmin:", err)
+		return exitFailed
+	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
+	if err = root.ExecuteContext(ctx); err == nil {
 		return 0
 	}
 	fmt.Fprintln(stderr, "mqadmin:", err)

@@ -34,10 +34,10 @@ func newRoot() *cobra.Command {
 	must(root.RegisterFlagCompletionFunc("profile", completeProfiles))
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long one command may try")
 	root.AddCommand(localCommand(o), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o))
-	root.AddCommand(topicListCommand(o), updateTopicCommand(o), deleteTopicCommand(o), topicRouteCommand(o), topicStatusCommand(o))
 	root.AddCommand(configCommand(o), doctorCommand(o), profileCommand(o), cheatCommand(), versionCommand())
 	root.AddCommand(clusterCommand(o), newGroupCommand(o))
-	root.AddCommand(clusterListCommand(o), brokerStatusCommand(o), healthCommand(o), storeCommand(o))
+	root.AddCommand(healthCommand(o), storeCommand(o))
+	addRocketMQ(root, o)
 	return root
 }
 

@@ -6,19 +6,28 @@ import (
 	"github.com/cometmq/cometmq/internal/explain"
 )
 
-// nearest returns the known key closest to a misspelt one, or "" when none is
-// close enough to be what was meant: at most a third of its letters differ.
-// Keys match exactly, as in RocketMQ, but letter case is no difference here:
-// flushDisktype is the commonest way to miss flushDiskType.
-func (s *Set[T]) nearest(key string) string {
-	if len(key) > 128 {
+// Nearest returns the word closest to a misspelt one, or "" when none is close
+// enough to be what was meant: at most a third of its letters differ. Letter
+// case is no difference: flushDisktype is the commonest way to miss
+// flushDiskType.
+func Nearest(misspelt string, words []string) string {
+	if len(misspelt) > 128 {
 		return ""
 	}
-	best, bestAt := "", len(key)/3+1
-	for _, f := range s.fields {
-		if d := explain.Distance(strings.ToLower(key), strings.ToLower(f.Key)); d < bestAt {
-			best, bestAt = f.Key, d
+	best, bestAt := "", len(misspelt)/3+1
+	for _, w := range words {
+		if d := explain.Distance(strings.ToLower(misspelt), strings.ToLower(w)); d < bestAt {
+			best, bestAt = w, d
 		}
 	}
 	return best
+}
+
+// nearest returns the known key that a misspelt one was probably meant to be.
+func (s *Set[T]) nearest(key string) string {
+	keys := make([]string, len(s.fields))
+	for i, f := range s.fields {
+		keys[i] = f.Key
+	}
+	return Nearest(key, keys)
 }

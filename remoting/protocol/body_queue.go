@@ -307,3 +307,21 @@ func (b *ConsumeDirectlyResult) Decode(body []byte) error {
 	}
 	return nil
 }
+
+// Allocation is which consumer would get which queues, as mqadmin prints it.
+type Allocation struct{ Queues map[string][]MessageQueue }
+
+// AppendJSON appends the queues by consumer.
+func (b *Allocation) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.key("result")
+		w.open('{')
+		for _, member := range sortedKeys(b.Queues) {
+			w.key(member)
+			w.queues(b.Queues[member])
+		}
+		w.close('}')
+		w.close('}')
+	})
+}

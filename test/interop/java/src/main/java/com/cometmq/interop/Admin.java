@@ -6,6 +6,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -19,10 +21,12 @@ import org.apache.rocketmq.tools.command.MQAdminStartup;
 
 /**
  * Runs many command lines of the unmodified mqadmin in one virtual machine, since each start of one costs seconds, beside
- * a live producer and a live consumer for them to look at.
+ * a live producer and a live consumer for them to look at, and after each the same one of our mqadmin.
  *
- * <p>Arguments: name server, topic, consumer group, file of command lines, output directory. A line holds the arguments,
- * separated by tabs; ${clientId} is the consumer's. What line n prints goes to the file n.
+ * <p>Arguments: name server, topic, consumer group, file of command lines, output directory, our mqadmin. A line holds the
+ * arguments, separated by tabs; ${clientId} is the consumer's. Those for our mqadmin follow a vertical tab if they are
+ * others. What line n prints goes to the file n; what ours prints to n.ours, its errors to n.errors, and how it ends to
+ * n.exit.
  */
 final class Admin {
     private static final long PATIENCE_SECONDS = 60;
@@ -58,12 +62,25 @@ final class Admin {
         consumer.getDefaultMQPushConsumerImpl().persistConsumerOffset();
         String clientId = consumer.getDefaultMQPushConsumerImpl().getmQClientFactory().getClientId();
         for (int i = 0; i < lines.size(); i++) {
-            String[] args = lines.get(i).replace("${clientId}", clientId).split("\t");
-            Files.write(out.resolve(Integer.toString(i)), captured(args));
+            String[] both = lines.get(i).replace("${clientId}", clientId).split("\u000b");
+            Files.write(out.resolve(Integer.toString(i)), captured(both[0].split("\t")));
+            ours(argv[5], both[both.length - 1].split("\t"), out, i);
         }
         consumer.shutdown();
         producer.shutdown();
         return 0;
+    }
+
+    /** Runs a command line of our mqadmin. */
+    private static void ours(String program, String[] args, Path out, int n) throws Exception {
+        List<String> command = new ArrayList<>();
+        command.add(program);
+        command.addAll(Arrays.asList(args));
+        int exit = new ProcessBuilder(command)
+            .redirectOutput(out.resolve(n + ".ours").toFile())
+            .redirectError(out.resolve(n + ".errors").toFile())
+            .start().waitFor();
+        Files.write(out.resolve(n + ".exit"), Integer.toString(exit).getBytes(StandardCharsets.UTF_8));
     }
 
     /** Runs one command line and returns what it printed, on either stream. */
