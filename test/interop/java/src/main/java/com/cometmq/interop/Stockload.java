@@ -8,6 +8,7 @@ import java.util.zip.CRC32;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
@@ -32,21 +33,7 @@ final class Stockload {
         long pause = Long.parseLong(argv[5]);
         AtomicBoolean stop = new AtomicBoolean();
 
-        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
-        consumer.setNamesrvAddr(argv[0]);
-        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
-        consumer.subscribe(topic, "*");
-        consumer.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
-            for (MessageExt m : msgs) {
-                String[] f = new String(m.getBody(), StandardCharsets.UTF_8).split(" ");
-                if (f.length > 4 && f[1].equals(run)) {
-                    say("consumed", Integer.parseInt(f[2]), Long.parseLong(f[3]), 0, m.getQueueId(), m.getQueueOffset(), null);
-                }
-            }
-            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-        });
-        consumer.start();
-
+        DefaultMQPushConsumer consumer = consume(argv[0], topic, group, run);
         DefaultMQProducer producer = new DefaultMQProducer(group + "-p");
         producer.setNamesrvAddr(argv[0]);
         producer.start();
@@ -70,6 +57,34 @@ final class Stockload {
         consumer.shutdown();
         producer.shutdown();
         return 0;
+    }
+
+    /** On a busy machine the first request of a cold virtual machine may take longer than the 3 s the client waits. */
+    private static DefaultMQPushConsumer consume(String namesrv, String topic, String group, String run) throws Exception {
+        for (int attempt = 1;; attempt++) {
+            DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
+            consumer.setNamesrvAddr(namesrv);
+            consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+            consumer.subscribe(topic, "*");
+            consumer.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
+                for (MessageExt m : msgs) {
+                    String[] f = new String(m.getBody(), StandardCharsets.UTF_8).split(" ");
+                    if (f.length > 4 && f[1].equals(run)) {
+                        say("consumed", Integer.parseInt(f[2]), Long.parseLong(f[3]), 0, m.getQueueId(), m.getQueueOffset(), null);
+                    }
+                }
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            try {
+                consumer.start();
+                return consumer;
+            } catch (MQClientException e) {
+                consumer.shutdown();
+                if (attempt == 10) {
+                    throw e;
+                }
+            }
+        }
     }
 
     private static void send(DefaultMQProducer producer, String topic, String run, int sender, long pause, AtomicBoolean stop) {
