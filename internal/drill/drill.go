@@ -253,15 +253,24 @@ func (t *trial) awaitStock(ctx context.Context) error {
 func createTopic(ctx context.Context, cluster Cluster, client *admin.Client, topic string, queues int32) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, recoverTimeout, errors.New("the topic of the drill did not appear"))
 	defer cancel()
-	leader, err := cluster.Leader(ctx, true)
-	if err != nil {
-		return err
-	}
-	if err := client.CreateTopic(ctx, leader.Addr, topic, queues); err != nil {
-		return err
+	for {
+		// The last trial's fault may still cost a leader its place.
+		leader, err := cluster.Leader(ctx, true)
+		if err != nil {
+			return err
+		}
+		if err = client.CreateTopic(ctx, leader.Addr, topic, queues); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	for {
-		if _, err = client.RouteData(ctx, topic); err == nil {
+		_, err := client.RouteData(ctx, topic)
+		if err == nil {
 			return nil
 		}
 		select {
