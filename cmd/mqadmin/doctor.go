@@ -17,6 +17,7 @@ import (
 
 	"github.com/cometmq/cometmq/admin"
 	"github.com/cometmq/cometmq/internal/explain"
+	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
 // Verdicts of a check.
@@ -115,6 +116,7 @@ func (d *doctor) examine(ctx context.Context, s source) {
 	})
 	patients := d.callBack(ctx, all)
 	d.leaders(all, patients)
+	d.absent(ctx, patients)
 	d.clocks(patients)
 	d.disks(patients)
 	d.versions(patients)
@@ -235,6 +237,44 @@ func (d *doctor) leaders(all []target, patients []patient) {
 			d.say("leader", fine, fmt.Sprintf("%s is led by %s, all %d members agree", name, leader, len(byGroup[name])), "")
 		}
 	}
+}
+
+// absent asks each group for its members and names those that no name server
+// knows any more: a member that died leaves no other trace.
+func (d *doctor) absent(ctx context.Context, patients []patient) {
+	client, err := admin.New(admin.Config{NameServers: []string{defaultNamesrv}})
+	if !d.ok("members", err) {
+		return
+	}
+	defer client.Close()
+	seen := map[string]bool{}
+	for _, p := range patients {
+		if seen[p.Broker] || p.runtime["raftSelfId"] == "" {
+			continue
+		}
+		seen[p.Broker] = true
+		g, err := client.GroupMembers(ctx, p.Addr)
+		if err != nil {
+			continue // an older build
+		}
+		d.missing(p.Broker, g, patients)
+	}
+}
+
+// missing compares the members of one group with those that answer.
+func (d *doctor) missing(broker string, g *protocol.GroupMembers, patients []patient) {
+	var gone []string
+	for _, m := range g.Members {
+		if !slices.ContainsFunc(patients, func(p patient) bool { return p.Broker == broker && p.runtime["raftSelfId"] == m.ID }) {
+			gone = append(gone, m.ID)
+		}
+	}
+	if len(gone) == 0 {
+		d.say("members", fine, fmt.Sprintf("all %d members of %s are there", len(g.Members), broker), "")
+		return
+	}
+	d.say("members", suspect, fmt.Sprintf("%d of the %d members of %s are not registered: %s", len(gone), len(g.Members), broker, strings.Join(gone, ", ")),
+		"start them; one that is gone for good: mqadmin group replace or remove (mqadmin group members)")
 }
 
 // clocks compares every member's clock with its leader's.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
 func TestYAMLHasTheFieldsOfJSON(t *testing.T) {
@@ -80,6 +82,11 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	d = &doctor{}
 	d.leaders([]target{behind.target}, []patient{behind})
 	require.Equal(t, broken, d.findings[len(d.findings)-1].Verdict, "nobody is registered as the leader")
+
+	d = &doctor{}
+	leader.runtime["raftSelfId"] = "n0"
+	d.missing("broker-a", &protocol.GroupMembers{Members: []protocol.GroupMember{{ID: "n0"}, {ID: "n1"}}}, []patient{leader})
+	require.Equal(t, finding{"members", suspect, "1 of the 2 members of broker-a are not registered: n1", d.findings[0].Remedy}, d.findings[0])
 
 	d = &doctor{}
 	d.examine(t.Context(), source{err: errors.New("no profile is named x")})
