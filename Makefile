@@ -76,7 +76,7 @@ dist: ## release archives for amd64 and arm64 with checksums in dist/; same comm
 	go run ./internal/dist zip -version '$(VERSION)'
 
 dist-check: ## unpack an archive and start three members from it, with nothing edited (official Go client)
-	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags dist -count=1 -v -timeout 4m -run TestArchiveAsDownloaded ./...
+	cd test/e2e && $(E2E) -tags dist -count=1 -v -timeout 4m -run TestArchiveAsDownloaded ./...
 
 compose-up: image ## two name servers and a group of three in containers, healthy
 	go run ./internal/compose up
@@ -91,7 +91,7 @@ compose-down: ## remove containers, volumes and network, and check that nothing 
 	go run ./internal/compose down
 
 scale-out: build ## one group added and one drained under load, with the official Go client (three minutes)
-	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags scaleout -count=1 -v -timeout 8m -run 'GroupsComeAndGo|DrainRefuses' ./...
+	cd test/e2e && $(E2E) -tags scaleout -count=1 -v -timeout 8m -run 'GroupsComeAndGo|DrainRefuses' ./...
 
 restart: ## how long a store with a log of 10 GB and 10,000 queues takes to open; needs 12 GB of disk
 	go test -tags restart -count=1 -timeout 30m -run TestRestart -v ./store/
