@@ -73,7 +73,7 @@ func (c *Client) GroupStats(ctx context.Context, group, topic string) (*protocol
 // has any tells; the error is ErrNotOnline when none has.
 func (c *Client) OnlineMembers(ctx context.Context, group string) (*protocol.ConsumerConnection, error) {
 	addrs, err := c.GroupBrokers(ctx, group)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNoTopic) { // without a retry topic it has never had a member
 		return nil, err
 	}
 	for _, addr := range addrs {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -29,6 +30,11 @@ import (
 // vote that was forgotten counts for no candidate who could still win: whoever
 // lacks the first of the two entries lacks a majority, as it is on a majority of
 // the other voters, and whoever has it does not count this member.
+//
+// Until a blank member has asked the others once it answers no leader, and then
+// none of an older term than they told: its old disk may have helped to elect the
+// successor of a leader that sleeps and does not know it yet, and acknowledgements
+// for that one could commit what the successor's majority replaces.
 //
 // The leader keeps nothing about it. A blank member asks for what it needs, and
 // finds in its own log when it is a voter again.
@@ -90,6 +96,27 @@ func saveJSON(s *stableStore, key string, v any) error {
 		return err
 	}
 	return s.Set([]byte(key), raw)
+}
+
+// terms are what the others told a blank member of theirs.
+type terms struct {
+	asked atomic.Bool
+	floor atomic.Uint64
+}
+
+// note takes the answers of one round of questions.
+func (t *terms) note(states []memberState) {
+	for _, s := range states {
+		if s.Term > t.floor.Load() {
+			t.floor.Store(s.Term)
+		}
+	}
+	t.asked.Store(true)
+}
+
+// deafTo says whether a blank member must not answer a leader of a term yet.
+func (n *Node) deafTo(term uint64) bool {
+	return n.isBlank() && (!n.terms.asked.Load() || term < n.terms.floor.Load())
 }
 
 // begin prepares a member for Raft: a group of one writes its first entry, a
@@ -198,6 +225,7 @@ func (n *Node) settle(f *founding) time.Duration {
 		return memberTick
 	}
 	states := n.survey(n.others(), callTimeout/3)
+	n.terms.note(states)
 	met := founders{n.cfg.SelfID: b.Incarnation}
 	var leader *memberState
 	exists, differs := "", ""

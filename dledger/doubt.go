@@ -14,7 +14,7 @@ import (
 // into office that lacks acknowledged messages, or vote twice in a term. So it
 // gives no vote and no pre-vote, stands in no election and lets nobody hand it the
 // leadership, until it holds again everything that it can have promised.
-// docs/adr/0013 has the argument why that is enough.
+// docs/adr/0011 has the argument why that is enough.
 //
 // That it is in doubt is kept in stable.db, and survives a crash:
 //
@@ -128,8 +128,12 @@ func (n *Node) enterDoubt(reason string, forgot bool) error {
 }
 
 // withhold answers a call of another member in place of Raft if this member is
-// in doubt; it returns false for what Raft may answer.
+// in doubt or blank; it returns false for what Raft may answer.
 func (n *Node) withhold(rpc raft.RPC) bool {
+	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok && n.deafTo(req.Term) {
+		rpc.Respond(&raft.AppendEntriesResponse{RPCHeader: n.rpcHeader()}, errDeaf)
+		return true
+	}
 	d := n.doubt()
 	if d == nil {
 		return false
@@ -140,7 +144,7 @@ func (n *Node) withhold(rpc raft.RPC) bool {
 		n.doubting.withheld++
 		n.doubting.mu.Unlock()
 	}
-	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.SelfID), Addr: []byte(n.cfg.self().Addr)}
+	header := n.rpcHeader()
 	var term uint64
 	if r := n.running.Load(); r != nil {
 		term = r.CurrentTerm()
@@ -163,6 +167,14 @@ func (n *Node) withhold(rpc raft.RPC) bool {
 		return false
 	}
 	return true
+}
+
+// errDeaf keeps a blank member from counting for a leader that may be deposed. An
+// error, as below: any other answer counts as contact.
+var errDeaf = errors.New("this member's disk was empty: it listens to no leader before it knows which terms are over")
+
+func (n *Node) rpcHeader() raft.RPCHeader {
+	return raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.SelfID), Addr: []byte(n.cfg.self().Addr)}
 }
 
 // mayStand says whether this member may ask for votes.

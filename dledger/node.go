@@ -81,6 +81,7 @@ type Node struct {
 	elections   atomic.Uint64
 	early       atomic.Uint64
 	checkpoints atomic.Uint64
+	terms       terms                     // what the others told a blank member
 	blank       atomic.Pointer[blankness] // nil unless this member is blank
 	admitted    atomic.Pointer[admitted]  // what the leader told it last
 	blankMu     sync.Mutex                // held while blank and founders change

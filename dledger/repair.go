@@ -17,7 +17,7 @@ import (
 // (Withdraw), ends its process, and begins again: Repair waits for a leader among
 // the others, makes the doubt of doubt.go durable and lets the store be emptied;
 // from there on this is a member that is brought up from the live log
-// (install.go), and votes when it has everything again. See docs/adr/0013.
+// (install.go), and votes when it has everything again. See docs/adr/0011.
 
 // Withdraw ends this member because its log must not be trusted: it hands the
 // leadership over if it has it and somebody takes it at once, falls silent, and

@@ -256,9 +256,9 @@ var operatorKeys = []struct{ env, key string }{
 // about roles mean nothing here: they follow from the Raft group.
 func fromOperator(set *config.Set[broker.Config], env func(string) (string, bool), log hclog.Logger) error {
 	for _, o := range operatorKeys {
-		v, _ := env(o.env)
+		v, given := env(o.env)
 		// An internal address is this member's own, as brokerIP1 is.
-		if v == "" || set.Source(o.key) != "default" || o.key == "brokerIP1" && strings.Contains(set.Current().AdvertisedListeners, "internal://") {
+		if !given || v == "" || set.Source(o.key) != "default" || o.key == "brokerIP1" && strings.Contains(set.Current().AdvertisedListeners, "internal://") {
 			continue
 		}
 		if err := set.Put(o.key, v, "environment variable "+o.env); err != nil {
@@ -267,7 +267,7 @@ func fromOperator(set *config.Set[broker.Config], env func(string) (string, bool
 	}
 	var names []string
 	for _, name := range []string{"BROKER_ID", "enableControllerMode", "controllerAddr"} {
-		if v, _ := env(name); v != "" {
+		if v, given := env(name); given && v != "" {
 			names = append(names, name)
 		}
 	}
