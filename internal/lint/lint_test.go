@@ -126,3 +126,17 @@ func TestFuzzTargetsAreFound(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []target{{"p", "FuzzOne"}, {"p", "FuzzTwo"}}, got)
 }
+
+func TestFuzzTimeRanOut(t *testing.T) {
+	const before = "fuzz: elapsed: 30s, execs: 131492 (0/sec), new interesting: 4 (total: 18)\n"
+	require.True(t, timeRanOut(before+"--- FAIL: FuzzPieces (30.18s)\n    context deadline exceeded\nFAIL\nexit status 1\n"))
+	for _, out := range []string{
+		"",
+		before + "PASS\n",
+		before + "--- FAIL: FuzzX (1.00s)\n    --- FAIL: FuzzX (0.00s)\n        x_test.go:1: context deadline exceeded\n    \n    Failing input written to testdata/fuzz/FuzzX/1\nFAIL\n",
+		before + "--- FAIL: FuzzX (1.00s)\n    fuzzing process hung or terminated unexpectedly: exit status 2\n    Failing input written to testdata/fuzz/FuzzX/1\nFAIL\n",
+		before + "--- FAIL: FuzzX (1.00s)\n    context deadline exceeded\n    Failing input written to testdata/fuzz/FuzzX/1\nFAIL\n",
+	} {
+		require.False(t, timeRanOut(out), out)
+	}
+}
