@@ -10,6 +10,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 E2E_TAGS    := $(if $(filter 0,$(shell id -u)),tmpfs)
 # End-to-end tests mostly wait for clients' timers: eight at a time take half the time of two, on two cores too.
 E2E         := COMETMQ_BIN=$(CURDIR)/bin go test -parallel 8
+# Which of the Java client's tests make interop-java runs.
+JAVA_RUN    ?= Java
 # Packages with goroutines of their own: the ones the race detector can say something about.
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
@@ -59,7 +61,7 @@ drill-clients: ## load programs with the official Go and Java clients, for drill
 
 interop-java: build ## the official Java 4.9.4 client against a local cluster (needs a JDK and Maven)
 	mvn -q -B -f test/interop/java/pom.xml package
-	cd test/e2e && $(E2E) -tags java -count=1 -timeout 15m -run Java ./...
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags java -count=1 -timeout 15m -run '$(JAVA_RUN)' .
 
 e2e-strace: build ## the kernel fails or delays the leader's fsync under the real binary (needs strace and the right to trace)
 	cd test/e2e && $(E2E) -tags strace -count=1 -timeout 5m -run LeaderEnds ./...
