@@ -42,6 +42,20 @@ func (b *Broker) requesterOf(r request) (clientConn, bool) {
 	return conn, ok
 }
 
+// introduce remembers where the client is that sends a request. A producer that
+// has just started sends its first heartbeat within a second, and a quick replier
+// would not find it before that. A consumer that sends a request to its retry
+// topic speaks for another client.
+func (b *Broker) introduce(r request, h *protocol.SendHeader, requester []byte) {
+	conn := r.conn()
+	if conn == nil || message.IsRetryTopic(string(h.Topic)) {
+		return
+	}
+	if err := b.clients.Introduce(conn, r.call.Language(), r.call.Version(), string(requester), string(h.ProducerGroup)); err != nil {
+		b.log.Debug("a requester is not known before its first heartbeat", "client-id", string(requester), "error", err)
+	}
+}
+
 // handleReply serves SEND_REPLY_MESSAGE: the reply is checked and encoded as any
 // send, pushed to its requester, stored in the reply topic if that is wanted, and
 // answered by what became of the push. Storing cannot change the answer, because

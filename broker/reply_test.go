@@ -60,6 +60,29 @@ func TestReplyWithoutRequester(t *testing.T) {
 	require.EqualValues(t, 3, c.maxOffset(replyTopic, 0))
 }
 
+// A producer sends its first heartbeat within a second of its start, a request
+// perhaps before that.
+func TestReplyFindsItsRequesterBeforeItsFirstHeartbeat(t *testing.T) {
+	t.Parallel()
+	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	replier := newListener(t, cluster.Leader().Addr)
+	const topic = "requests"
+	replier.createTopic(topic, 1, 6)
+	for name, addr := range map[string]string{"leader": cluster.Leader().Addr, "follower": cluster.Follower().Addr} {
+		id := "10.0.0.1@" + name
+		requester, other := newListener(t, addr), newListener(t, addr)
+		h := sendHeader(topic, 0)
+		h.Properties = message.AppendProperty(nil, message.PropertyReplyToClient, id)
+		requester.stored(protocol.NewRequest(protocol.CodeSendMessageV2).SetHeader(&h).SetBody([]byte("question")))
+		// Whoever sends the same once more does not get the answer.
+		other.stored(protocol.NewRequest(protocol.CodeSendMessageV2).SetHeader(&h).SetBody([]byte("question")))
+		resp := replier.call(replyRequest(id))
+		require.Equal(t, protocol.StatusSuccess, resp.Code, "%s: %s", name, resp.Remark)
+		require.Len(t, requester.all(), 1, name)
+		require.Empty(t, other.all(), name)
+	}
+}
+
 func TestReplyNeedNotBeStored(t *testing.T) {
 	t.Parallel()
 	_, c := one(t, map[string]string{"storeReplyMessageEnable": "false"})

@@ -108,7 +108,8 @@ type route struct {
 // routes is the table of all request codes. A code that is missing is answered
 // with StatusRequestCodeNotSupported.
 func routes() map[int32]*route {
-	send := &route{leader: true, inline: (*Broker).handleSend}
+	// Bound, because what asks for a reply gets it by the connection it came by.
+	send := &route{leader: true, bound: true, inline: (*Broker).handleSend}
 	reply := &route{leader: true, here: replyHere, inline: (*Broker).handleReply}
 	pull := &route{leader: true, retry: true, bound: true, unled: true, slow: true, notVIP: true, read: (*Broker).handlePull}
 	return map[int32]*route{

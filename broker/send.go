@@ -172,6 +172,9 @@ func (op *sendOp) buildSingle(topic *protocol.TopicConfig) error {
 	b := op.b
 	props, found := sendProperties(op.props[:0], op.head.Properties, b.cfg().ClusterName)
 	op.props = props
+	if found.requester != nil && op.reply == nil {
+		b.introduce(op.r, &op.head, found.requester)
+	}
 	dead, err := op.deadLetter(topic)
 	if err != nil {
 		return err
@@ -266,6 +269,7 @@ func (op *sendOp) buildBatch() error {
 // foundProperties are the values that decide what becomes of a send.
 type foundProperties struct {
 	delay, transaction, unique []byte
+	requester                  []byte // the client that waits for a reply
 	timing                     timing
 	sharded                    bool
 }
@@ -300,6 +304,8 @@ func sendProperties(dst, props []byte, cluster string) ([]byte, foundProperties)
 			found.unique = v
 		case message.PropertyShardingKey:
 			found.sharded = true
+		case message.PropertyReplyToClient:
+			found.requester = v
 		default:
 			found.timing.note(k, v)
 		}

@@ -21,13 +21,15 @@ import (
 // On a follower the time is an estimate and may step back once, when the member
 // becomes leader.
 type clock struct {
-	wall   func() int64         // unix ms
+	wall   func() int64         // unix ns
 	mono   func() time.Duration // since some fixed moment
 	anchor atomic.Pointer[clockAnchor]
 	last   atomic.Int64 // highest time stamped or applied
 }
 
-// clockAnchor says that the group time was base when mono read at.
+// clockAnchor says that the group time was base (ns) when mono read at. In ms it
+// would lag the wall clock by up to one: a message would come that much too early
+// for whoever asked for a delay.
 type clockAnchor struct {
 	base int64
 	at   time.Duration
@@ -38,7 +40,7 @@ type clockAnchor struct {
 func newClock(last int64) *clock {
 	start := time.Now()
 	c := &clock{
-		wall: func() int64 { return wall.UnixMilli() },
+		wall: func() int64 { return wall.Now().UnixNano() },
 		mono: func() time.Duration { return time.Since(start) },
 	}
 	c.last.Store(last)
@@ -49,13 +51,13 @@ func newClock(last int64) *clock {
 // reset anchors the clock anew. It is called when leadership is gained and
 // nothing is in flight from this node.
 func (c *clock) reset() {
-	c.anchor.Store(&clockAnchor{base: max(c.wall(), c.last.Load()), at: c.mono()})
+	c.anchor.Store(&clockAnchor{base: max(c.wall(), c.last.Load()*int64(time.Millisecond)), at: c.mono()})
 }
 
 // now is the group time.
 func (c *clock) now() int64 {
 	a := c.anchor.Load()
-	return max(c.last.Load(), a.base+(c.mono()-a.at).Milliseconds())
+	return max(c.last.Load(), (a.base+int64(c.mono()-a.at))/int64(time.Millisecond))
 }
 
 // stamp is now for an entry that is about to be proposed: no later stamp will

@@ -8,11 +8,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// fakeClock returns a clock whose wall and monotonic time the test moves.
+// fakeClock returns a clock whose wall (ms) and monotonic time the test moves.
 func fakeClock(wall int64) (c *clock, setWall func(int64), advance func(time.Duration)) {
 	var mono time.Duration
 	c = &clock{
-		wall: func() int64 { return wall },
+		wall: func() int64 { return wall * int64(time.Millisecond) },
 		mono: func() time.Duration { return mono },
 	}
 	c.reset()
@@ -32,6 +32,16 @@ func TestClockFollowsMonotonicTimeNotTheWall(t *testing.T) {
 	setWall(2_000_000)
 	c.reset() // leadership gained: now the wall counts
 	require.EqualValues(t, 2_000_000, c.now())
+}
+
+// Whoever reads the same wall clock before the group's never sees a later time.
+func TestClockLosesNoPartOfAMillisecond(t *testing.T) {
+	c, _, advance := fakeClock(1_000)
+	c.wall = func() int64 { return int64(1_000_900 * time.Microsecond) }
+	c.reset()
+	require.EqualValues(t, 1_000, c.now())
+	advance(200 * time.Microsecond)
+	require.EqualValues(t, 1_001, c.now())
 }
 
 func TestClockNeverStartsBelowTheLog(t *testing.T) {

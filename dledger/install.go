@@ -286,42 +286,52 @@ func (n *Node) takeLog(conn net.Conn, body []byte) error {
 	if err != nil {
 		return n.answerTo(conn, nil, err)
 	}
-	defer n.endTaking(t)
-	has, err := n.has(&o)
+	answer, replaced, err := n.take(conn, &o, t)
+	if replaced {
+		defer n.endTaking(t)
+	} else {
+		n.endTaking(t) // before the answer, after which the caller may call again
+	}
+	err = n.answerTo(conn, answer, err)
+	if replaced {
+		n.fail(ErrReplaced)
+	}
+	return err
+}
+
+// take receives what is offered unless this member has it, and returns the last
+// answer to the call and whether the log was replaced.
+func (n *Node) take(conn net.Conn, o *offer, t *installing) (answer taken, replaced bool, err error) {
+	has, err := n.has(o)
 	if has || err != nil {
-		return n.answerTo(conn, taken{Has: true}, err)
+		return taken{Has: true}, false, err
 	}
 	in, err := n.cfg.Store.OpenIntake(o.export())
 	if err != nil {
-		return n.answerTo(conn, nil, refusal(fmt.Sprintf("member %q cannot receive a log: %v", n.cfg.SelfID, err)))
+		return taken{}, false, refusal(fmt.Sprintf("member %q cannot receive a log: %v", n.cfg.SelfID, err))
 	}
 	defer func() {
 		if err := in.Close(); err != nil {
 			n.logger.Warn("what was received of the leader's log may begin anew", "error", err)
 		}
 	}()
-	var answer taken
 	answer.LastIndex, answer.LastTerm = in.LastIndex()
 	n.logger.Info("receiving the log of the leader", "leader", o.Leader, "from-index", o.FirstIndex, "to-index", o.Index,
 		"bytes", o.End-o.Base, "has-index", answer.LastIndex)
 	n.progress(t, 0, max(in.MaxOffset()-o.Base, 0), true)
 	if err := writeJSON(conn, frameAnswer, answer); err != nil {
-		return err
+		return taken{}, false, err
 	}
-	state, err := n.takePieces(conn, &o, &in, t)
+	state, err := n.takePieces(conn, o, &in, t)
 	if err != nil {
 		n.logger.Warn("receiving the leader's log ended early; it goes on from there", "leader", o.Leader, "error", err)
-		return n.answerTo(conn, nil, err)
+		return taken{}, false, err
 	}
-	replaced, err := n.replace(in, &o, state)
+	replaced, err = n.replace(in, o, state)
 	if err != nil {
 		n.logger.Error("cannot take over the log of the leader", "leader", o.Leader, "error", err)
 	}
-	err = n.answerTo(conn, taken{Has: true}, err)
-	if replaced {
-		n.fail(ErrReplaced)
-	}
-	return err
+	return taken{Has: true}, replaced, err
 }
 
 // beginTaking admits one transfer at a time; one of a newer term ends the other.

@@ -175,6 +175,22 @@ func (c *Clients) Heartbeat(conn Conn, language protocol.Language, version int32
 	return nil
 }
 
+// Introduce registers a connection with one producer group before its client's
+// first heartbeat, because something is to be sent to that client. It changes
+// nothing where the client is known or the connection is another client's.
+func (c *Clients) Introduce(conn Conn, language protocol.Language, version int32, clientID, producerGroup string) error {
+	c.mu.RLock()
+	reg := c.conns[conn.ID()]
+	known := len(c.byClientID[clientID]) > 0 || reg != nil && reg.clientID != clientID
+	c.mu.RUnlock()
+	if known {
+		return nil
+	}
+	return c.Heartbeat(conn, language, version, &protocol.HeartbeatData{
+		ClientID: clientID, Producers: []protocol.ProducerData{{GroupName: producerGroup}}, WithoutSub: true,
+	})
+}
+
 // check looks at what does not depend on the table.
 func (c *Clients) check(hb *protocol.HeartbeatData) error {
 	if n := len(hb.Consumers) + len(hb.Producers); n > c.cfg.GroupsPerConnMax {

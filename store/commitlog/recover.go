@@ -184,11 +184,19 @@ func (r *recovery) checkClean() error {
 }
 
 // sealed adds a segment that lies below the mark as a whole. Of its entries
-// only the first is looked at, or none if the sidecar knows its index.
+// only the first is looked at, or none if the sidecar knows its index; and
+// whether the file is long enough for all of them.
 func (r *recovery) sealed(f *segment.File) error {
 	p := &part{file: f}
 	if s, ok := r.l.readSidecarHead(f.Base()); ok {
 		p.first = s.first
+		size, err := f.Length()
+		if err != nil {
+			return err
+		}
+		if end := f.Base() + size; end < s.end {
+			return corrupt(p, end, fmt.Sprintf("the file ends here, its entries at %d", s.end))
+		}
 	} else {
 		h, reason, err := newScanner(f).entry(f.Base())
 		if err != nil {

@@ -3,6 +3,7 @@ package commitlog
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -221,6 +222,29 @@ func TestLostSegmentTail(t *testing.T) {
 	require.NoError(t, l.Sync())
 	cfg.FS = disk.CrashClone(vfs.CrashOptions{})
 	requireEntries(t, openTest(t, cfg), want)
+}
+
+// TestSealedSegmentIsCutShort: the sidecar says how long the file must be.
+func TestSealedSegmentIsCutShort(t *testing.T) {
+	disk := vfs.NewMem()
+	cfg := testConfig(disk)
+	l := openTest(t, cfg)
+	require.NoError(t, l.Append(testEntries(1, 40, 1, 200)))
+	require.NoError(t, l.Close())
+	sealed := l.Segments()[0]
+	require.Greater(t, len(l.Segments()), 2)
+	path := filepath.Join(cfg.Dir, segment.Name(sealed.Base))
+	f, err := disk.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	size, err := f.Size()
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size/2))
+	require.NoError(t, f.Close())
+	_, err = Open(cfg)
+	var damage *CorruptError
+	require.ErrorAs(t, err, &damage)
+	require.Equal(t, path, damage.File)
+	require.Equal(t, sealed.Base+size/2, damage.Offset)
 }
 
 // TestAppendDuringFlush: what is appended while a background sync runs is not

@@ -66,6 +66,15 @@ func (f *File) Base() int64 { return f.base }
 // End is the position after the last byte the file may hold.
 func (f *File) End() int64 { return f.base + f.size }
 
+// Length is how many bytes the file on disk has now, at most End-Base.
+func (f *File) Length() (int64, error) {
+	n, err := f.file.Size()
+	if err != nil {
+		return 0, fmt.Errorf("length of %s: %w", f.Path(), err)
+	}
+	return n, nil
+}
+
 // Path is the name the file was opened under.
 func (f *File) Path() string { return f.file.Name() }
 
