@@ -10,13 +10,13 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 E2E_TAGS    := $(if $(filter 0,$(shell id -u)),tmpfs)
 # End-to-end tests mostly wait for clients' timers: eight at a time take half the time of two, on two cores too.
 E2E         := COMETMQ_BIN=$(CURDIR)/bin go test -parallel 8
-# Which of the Java client's tests make interop-java runs.
-JAVA_RUN    ?= Java
+# Which tests unit, e2e and interop-java run, as go test -run takes it; all of them when it is empty.
+RUN         ?=
 # Packages with goroutines of their own: the ones the race detector can say something about.
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint check fuzz e2e million chaos drill-clients interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out dist-check
+.PHONY: help build run test unit race lint check fuzz e2e million chaos drill-clients interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out dist-check
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -28,9 +28,13 @@ build: ## three static binaries in bin/, linked at the root: mqnamesrv mqbroker 
 run: build ## a name server and a three-node broker group in ./rmq-local, until Ctrl-C
 	bin/mqadmin local up --foreground
 
-test: build ## unit, property, model and crash tests, then end to end over the built binaries
-	COMETMQ_BIN=$(CURDIR)/bin go test -timeout 8m ./...
-	cd test/e2e && $(E2E) -tags '$(E2E_TAGS)' -timeout 8m ./...
+test: unit e2e ## unit, property, model and crash tests, then end to end over the built binaries
+
+unit: build ## the tests of each package
+	COMETMQ_BIN=$(CURDIR)/bin go test $(if $(RUN),-count=1 -run '$(RUN)') -timeout 8m ./...
+
+e2e: build ## the end-to-end tests with the official Go client
+	cd test/e2e && $(E2E) -tags '$(E2E_TAGS)' $(if $(RUN),-count=1 -run '$(RUN)') -timeout 8m ./...
 
 race: ## the same tests under the race detector, where goroutines meet
 	go test -race -timeout 20m $(RACE)
@@ -43,9 +47,6 @@ check: lint ## lint, go vet and staticcheck
 
 fuzz: ## every fuzz target in turn, FUZZTIME each (default 30s)
 	go run ./internal/lint -fuzz $(FUZZTIME)
-
-e2e: build ## only the end-to-end tests with the official Go client
-	cd test/e2e && $(E2E) -tags '$(E2E_TAGS)' -count=1 -v -timeout 8m ./...
 
 million: build ## a million timed messages over 24 h: memory, restart, none early (2 to 4 minutes)
 	cd test/e2e && $(E2E) -tags million -count=1 -v -timeout 20m -run TestMillionTimers ./...
@@ -61,7 +62,7 @@ drill-clients: ## load programs with the official Go and Java clients, for drill
 
 interop-java: build ## the official Java 4.9.4 client against a local cluster (needs a JDK and Maven)
 	mvn -q -B -f test/interop/java/pom.xml package
-	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags java -count=1 -timeout 15m -run '$(JAVA_RUN)' .
+	cd test/e2e && COMETMQ_BIN=$(CURDIR)/bin go test -tags java -count=1 -timeout 15m -run '$(or $(RUN),Java)' .
 
 e2e-strace: build ## the kernel fails or delays the leader's fsync under the real binary (needs strace and the right to trace)
 	cd test/e2e && $(E2E) -tags strace -count=1 -timeout 5m -run LeaderEnds ./...
