@@ -58,12 +58,12 @@ func FuzzLoad(f *testing.F) {
 
 // markAll makes Changes return everything that is not built in.
 func markAll(s *State) {
-	for name := range s.topics.topics {
+	for name := range s.topics.byName {
 		if !s.SystemTopic(name) {
 			s.topics.dirty.mark(name)
 		}
 	}
-	for name := range s.groups.groups {
+	for name := range s.groups.byName {
 		if !s.SystemGroup(name) {
 			s.groups.dirty.mark(name)
 		}

@@ -3,9 +3,6 @@ package metadata
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
-	"strings"
-	"sync"
 
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
@@ -14,19 +11,16 @@ import (
 
 // groupTable is RocketMQ's SubscriptionGroupManager.
 type groupTable struct {
+	named[protocol.SubscriptionGroupConfig]
 	system   map[string]*protocol.SubscriptionGroupConfig
 	onDelete func(group string, offsets bool)
-
-	mu      sync.RWMutex
-	groups  map[string]*protocol.SubscriptionGroupConfig // values are never changed
-	stored  int                                          // groups that are not system groups
-	version protocol.DataVersion
-
-	dirty dirty // applying goroutine only
 }
 
 func newGroupTable(onDelete func(group string, offsets bool)) *groupTable {
-	t := &groupTable{system: map[string]*protocol.SubscriptionGroupConfig{}, onDelete: onDelete, dirty: dirty{}}
+	t := &groupTable{
+		named:  named[protocol.SubscriptionGroupConfig]{table: tableGroups, what: "subscription groups", limit: GroupsMax, encode: appendGroupValue},
+		system: map[string]*protocol.SubscriptionGroupConfig{}, onDelete: onDelete,
+	}
 	for _, name := range message.SystemGroups() {
 		t.system[name] = protocol.NewSubscriptionGroupConfig(name)
 	}
@@ -34,16 +28,7 @@ func newGroupTable(onDelete func(group string, offsets bool)) *groupTable {
 	return t
 }
 
-func (t *groupTable) reset() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.groups = make(map[string]*protocol.SubscriptionGroupConfig, len(t.system))
-	for name, c := range t.system {
-		t.groups[name] = c
-	}
-	t.stored, t.version = 0, protocol.DataVersion{}
-	clear(t.dirty)
-}
+func (t *groupTable) reset() { t.restart(t.system) }
 
 func (t *groupTable) apply(ctx *store.ApplyContext, verb byte, r *reader) (any, error) {
 	switch uint16(tableGroups)<<8 | uint16(verb) {
@@ -68,21 +53,7 @@ func (t *groupTable) put(ctx *store.ApplyContext, r *reader) (any, error) {
 	if err := t.checkName(c.GroupName); err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	old, ok := t.groups[c.GroupName]
-	if ok && mode == IfAbsent {
-		return old, nil
-	}
-	if !ok {
-		if t.stored >= GroupsMax {
-			return nil, fmt.Errorf("%w: %d subscription groups; delete unused ones", ErrFull, GroupsMax)
-		}
-		t.stored++
-	}
-	t.groups[c.GroupName] = c
-	t.touch(ctx, c.GroupName)
-	return c, nil
+	return t.putChecked(ctx, c.GroupName, c, mode)
 }
 
 func (t *groupTable) checkName(name string) error {
@@ -103,45 +74,15 @@ func (t *groupTable) delete(ctx *store.ApplyContext, r *reader) (any, error) {
 	if err := t.checkName(name); err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	_, existed := t.groups[name]
-	if existed {
-		delete(t.groups, name)
-		t.stored--
-		t.touch(ctx, name)
-	}
-	t.mu.Unlock()
+	existed := t.remove(ctx, name)
 	t.onDelete(name, offsets)
 	return existed, nil
 }
 
-func (t *groupTable) touch(ctx *store.ApplyContext, name string) {
-	t.version.Counter++
-	t.version.Timestamp = ctx.Time
-	t.dirty.mark(name)
-	t.dirty.mark("")
-}
-
-func (t *groupTable) changes(dst []store.KV) []store.KV {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.dirty.drain(dst, tableGroups, func(name string) []byte {
-		if name == "" {
-			return appendVersion(nil, t.version)
-		}
-		if c, ok := t.groups[name]; ok {
-			return appendGroupValue([]byte{formatVersion}, c)
-		}
-		return nil
-	})
-}
-
 func (t *groupTable) load(key, value []byte) error {
 	r := newReader(value)
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if len(key) == 0 {
-		return readVersion(r, &t.version)
+		return t.loadVersion(r)
 	}
 	c := &protocol.SubscriptionGroupConfig{GroupName: string(key)}
 	readGroupValue(r, c)
@@ -151,8 +92,7 @@ func (t *groupTable) load(key, value []byte) error {
 	if t.system[c.GroupName] != nil {
 		return nil // made a system group since it was stored
 	}
-	t.groups[c.GroupName] = c
-	t.stored++
+	t.loaded(c.GroupName, c)
 	return nil
 }
 
@@ -196,34 +136,16 @@ func readGroupValue(r *reader, c *protocol.SubscriptionGroupConfig) {
 // Group returns a subscription group's configuration, which the caller must
 // not change.
 func (s *State) Group(name string) (*protocol.SubscriptionGroupConfig, bool) {
-	s.groups.mu.RLock()
-	defer s.groups.mu.RUnlock()
-	c, ok := s.groups.groups[name]
-	return c, ok
+	return s.groups.get(name)
 }
 
 // Groups returns all subscription groups, system groups included, sorted by
 // name.
-func (s *State) Groups() []*protocol.SubscriptionGroupConfig {
-	s.groups.mu.RLock()
-	out := make([]*protocol.SubscriptionGroupConfig, 0, len(s.groups.groups))
-	for _, c := range s.groups.groups {
-		out = append(out, c)
-	}
-	s.groups.mu.RUnlock()
-	slices.SortFunc(out, func(a, b *protocol.SubscriptionGroupConfig) int {
-		return strings.Compare(a.GroupName, b.GroupName)
-	})
-	return out
-}
+func (s *State) Groups() []*protocol.SubscriptionGroupConfig { return s.groups.all() }
 
 // GroupsVersion counts the changes of the group table, as TopicsVersion does
 // for topics.
-func (s *State) GroupsVersion() protocol.DataVersion {
-	s.groups.mu.RLock()
-	defer s.groups.mu.RUnlock()
-	return s.groups.version
-}
+func (s *State) GroupsVersion() protocol.DataVersion { return s.groups.dataVersion() }
 
 // SystemGroup reports whether a group is one of those no command can change.
 func (s *State) SystemGroup(name string) bool { return s.groups.system[name] != nil }
