@@ -106,6 +106,7 @@ type Broker struct {
 
 	readers    *workers
 	held       *holdTable
+	moved      movedLimit
 	forward    *forwarder
 	relays     *relays
 	register   *registrar

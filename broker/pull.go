@@ -135,6 +135,9 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 		buf.Release()
 	}
 	call.Reply(&resp)
+	if code == protocol.StatusPullOffsetMoved {
+		b.offsetMoved(p, &res)
+	}
 }
 
 // pullBufferSize is the buffer a read starts with; longer answers grow it.

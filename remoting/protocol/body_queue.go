@@ -325,3 +325,40 @@ func (b *Allocation) AppendJSON(dst []byte) []byte {
 		w.close('}')
 	})
 }
+
+// OffsetMovedEvent is the body of a message of OFFSET_MOVED_EVENT: a broker told
+// a consumer to go on elsewhere in a queue than it asked for.
+type OffsetMovedEvent struct {
+	ConsumerGroup string
+	Queue         MessageQueue
+	OffsetRequest int64
+	OffsetNew     int64
+}
+
+// AppendJSON appends the event.
+func (b *OffsetMovedEvent) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, func(w *jsonWriter) {
+		w.open('{')
+		w.strKV("consumerGroup", b.ConsumerGroup)
+		w.key("messageQueue")
+		w.queue(b.Queue)
+		w.intKV("offsetNew", b.OffsetNew)
+		w.intKV("offsetRequest", b.OffsetRequest)
+		w.close('}')
+	})
+}
+
+// Decode reads an event.
+func (b *OffsetMovedEvent) Decode(body []byte) error {
+	v, err := parseObject(body, JSONLimits{NodesMax: 64})
+	if err != nil {
+		return fmt.Errorf("offset moved event: %w", err)
+	}
+	*b = OffsetMovedEvent{
+		ConsumerGroup: v.Get("consumerGroup").Str(),
+		Queue:         v.Get("messageQueue").Queue(),
+		OffsetRequest: v.Get("offsetRequest").Int64(),
+		OffsetNew:     v.Get("offsetNew").Int64(),
+	}
+	return nil
+}

@@ -44,6 +44,7 @@ func TestGoldenBodies(t *testing.T) {
 		{"topic stats", `{"offsetTable":{` + mq0 + `:{"lastUpdateTimestamp":1700000000000,"maxOffset":2,"minOffset":0},` + mq1 + `:{"lastUpdateTimestamp":0,"maxOffset":0,"minOffset":0}}}`, &TopicStatsTable{}},
 		{"consume stats", `{"consumeTps":0.08,"offsetTable":{` + mq0 + `:{"brokerOffset":2,"consumerOffset":1,"lastTimestamp":1700000000000}}}`, &ConsumeStats{}},
 		{"consume stats list", `{"brokerAddr":"127.0.0.1:10911","consumeStatsList":[{"g1":[{"consumeTps":0.0,"offsetTable":{}}]},{"other":[]}],"totalDiff":7}`, &ConsumeStatsList{}},
+		{"offset moved", `{"consumerGroup":"g","messageQueue":` + mq1 + `,"offsetNew":3,"offsetRequest":9}`, &OffsetMovedEvent{}},
 		{"reset", `{"offsetTable":{` + mq0 + `:5,` + mq1 + `:7}}`, &ResetOffsetBody{}},
 		{"status", `{"consumerTable":{"cid":{` + mq0 + `:5}},"messageQueueTable":{}}`, &GetConsumerStatusBody{}},
 		{"consumer connection", `{"connectionSet":[{"clientAddr":"127.0.0.1:42244","clientId":"cid1","language":"JAVA","version":401}],"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","subscriptionTable":{"T1":{"classFilterMode":false,"codeSet":[],"expressionType":"TAG","subString":"*","subVersion":1700000000000,"tagsSet":[],"topic":"T1"}}}`, &ConsumerConnection{}},
