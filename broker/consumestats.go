@@ -68,7 +68,7 @@ func (b *Broker) handleBrokerConsumeStats(_ context.Context, r request) (*protoc
 	for _, cfg := range b.meta.Groups() {
 		g := protocol.GroupConsumeStats{Group: cfg.GroupName}
 		for _, topic := range b.topicsOf(cfg.GroupName, "", false) {
-			if r.cmd.Bool("isOrder") && !topic.Order {
+			if r.cmd.Bool("isOrder") && !b.register.ordered(topic) {
 				continue
 			}
 			s := protocol.ConsumeStats{Offsets: map[protocol.MessageQueue]protocol.ConsumeOffset{}}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,8 @@ type registrar struct {
 	asked   uint64 // rounds asked for
 	told    uint64 // asked, as of the start of the last finished round
 	changed chan struct{}
-	reached map[string]bool // name server to whether its last answer was good
+	reached map[string]bool              // name server to whether its last answer was good
+	orders  map[string]map[string]string // name server to its order configurations by topic, see ordered
 }
 
 // registerGap is the least time between two rounds. Auto-creation of many
@@ -43,7 +45,7 @@ const registerGap = 50 * time.Millisecond
 const registerRetry = time.Second
 
 func newRegistrar(b *Broker, client *remoting.Client) *registrar {
-	return &registrar{b: b, client: client, kicks: make(chan struct{}, 1), losses: make(chan struct{}, 1), changed: make(chan struct{}), reached: map[string]bool{}}
+	return &registrar{b: b, client: client, kicks: make(chan struct{}, 1), losses: make(chan struct{}, 1), changed: make(chan struct{}), reached: map[string]bool{}, orders: map[string]map[string]string{}}
 }
 
 // kick asks for a round and returns its number for wait.
@@ -183,10 +185,12 @@ func (g *registrar) tellAll(ctx context.Context, nameServers []string) {
 
 // round tells all name servers.
 func (g *registrar) round(ctx context.Context) {
+	nameServers := g.b.cfg().nameServers()
 	g.mu.Lock()
 	asked := g.asked
+	maps.DeleteFunc(g.orders, func(addr string, _ map[string]string) bool { return !slices.Contains(nameServers, addr) })
 	g.mu.Unlock()
-	g.tellAll(ctx, g.b.cfg().nameServers())
+	g.tellAll(ctx, nameServers)
 	g.mu.Lock()
 	g.told = asked
 	close(g.changed)
@@ -255,9 +259,16 @@ func capPermissions(topics map[string]*protocol.TopicConfig, perm int32) {
 func (g *registrar) tell(ctx context.Context, addr string, head protocol.BrokerHeader, body []byte) {
 	resp, err := g.client.Invoke(ctx, addr, protocol.NewRequest(protocol.CodeRegisterBroker).SetHeader(&head).SetBody(body))
 	good := err == nil && resp.Code == protocol.StatusSuccess
+	var orders map[string]string
+	if good {
+		orders = g.ordersOf(addr, resp.Body)
+	}
 	g.mu.Lock()
 	was, known := g.reached[addr]
 	g.reached[addr] = good
+	if good {
+		g.orders[addr] = orders
+	}
 	g.mu.Unlock()
 	log := g.b.log.With("name-server", addr, "broker-id", head.BrokerID)
 	switch {
@@ -271,6 +282,38 @@ func (g *registrar) tell(ctx context.Context, addr string, head protocol.BrokerH
 	if err == nil {
 		resp.Release()
 	}
+}
+
+// ordersOf reads what a name server answers a registration with: the order
+// configurations it keeps, or nothing when it has none.
+func (g *registrar) ordersOf(addr string, body []byte) map[string]string {
+	if len(body) == 0 {
+		return nil
+	}
+	var table protocol.KVTable
+	if err := table.Decode(body); err != nil {
+		g.b.log.Warn("cannot read the order configurations of a name server", "name-server", addr, "error", err)
+	}
+	return table.Table
+}
+
+// ordered reports whether a topic is one of strict order: it was made so, or a
+// name server has an order configuration for it. RocketMQ's brokers write the
+// second into their topics, and out of them again as soon as another topic is
+// configured, also where somebody set it. Here it is looked up, so that it holds
+// exactly as long as the configuration does, as of the last registration there.
+func (g *registrar) ordered(t *protocol.TopicConfig) bool {
+	if t.Order {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, orders := range g.orders {
+		if _, ok := orders[t.TopicName]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // anyReached reports whether some name server took the last registration.

@@ -94,3 +94,38 @@ func TestRoutesFollowTheBrokersPermission(t *testing.T) {
 		require.Equal(t, want, strconv.Itoa(int(perm())), "the answer came before name servers knew")
 	}
 }
+
+// TestOrderConfigurationOrdersItsTopic has the configuration in the name server
+// only, and sees the topic marked from the next registration on until the
+// configuration is gone.
+func TestOrderConfigurationOrdersItsTopic(t *testing.T) {
+	t.Parallel()
+	c := testcluster.Start(t, testcluster.Options{})
+	cl, ns := newClient(t, c.Leader().Addr), newClient(t, c.Namesrv)
+	cl.createTopic("orders", 2, 6)
+	cl.createTopic("plain", 2, 6)
+	ordered := func(topic string) bool {
+		var one protocol.TopicConfig
+		require.NoError(t, one.Decode(cl.call(fields(protocol.CodeGetTopicConfig, "topic", topic)).Body))
+		var all protocol.TopicConfigSerializeWrapper
+		require.NoError(t, all.Decode(cl.call(fields(protocol.CodeGetAllTopicConfig)).Body))
+		require.Equal(t, one.Order, all.TopicConfigTable[topic].Order)
+		return one.Order
+	}
+	set := func(perm string) {
+		resp := cl.call(protocol.NewRequest(protocol.CodeUpdateBrokerConfig).SetBody([]byte("brokerPermission=" + perm)))
+		require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	}
+	require.False(t, ordered("orders"))
+	resp := ns.call(fields(protocol.CodePutKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders", "value", "broker-a:2"))
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	set("4") // registers
+	require.True(t, ordered("orders"))
+	require.False(t, ordered("plain"))
+	require.Equal(t, protocol.StatusNoPermission, cl.call(sendRequest(sendHeader("orders", 0), "x")).Code, "as for a topic made with order=true")
+	cl.send("plain", 0, "x")
+	resp = ns.call(fields(protocol.CodeDeleteKVConfig, "namespace", "ORDER_TOPIC_CONFIG", "key", "orders"))
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	set("6")
+	require.False(t, ordered("orders"))
+}

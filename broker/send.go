@@ -109,7 +109,7 @@ func (op *sendOp) build() error {
 		return err
 	}
 	topic, known := b.meta.TopicBytes(h.Topic)
-	if cfg.Permission&protocol.PermWrite == 0 && known && topic.Order {
+	if cfg.Permission&protocol.PermWrite == 0 && known && b.register.ordered(topic) {
 		return refuse(protocol.StatusNoPermission, "the broker[%s] sending message is forbidden", b.ip)
 	}
 	if !known {

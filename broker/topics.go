@@ -213,6 +213,9 @@ func (b *Broker) topicTable() protocol.TopicConfigSerializeWrapper {
 // handleAllTopics serves GET_ALL_TOPIC_CONFIG.
 func (b *Broker) handleAllTopics(context.Context, request) (*protocol.Response, error) {
 	w := b.topicTable()
+	for name, t := range w.TopicConfigTable {
+		w.TopicConfigTable[name] = b.shownTopic(t)
+	}
 	return withBody(protocol.Encode(&w), nil)
 }
 
@@ -223,7 +226,19 @@ func (b *Broker) handleTopicConfig(_ context.Context, r request) (*protocol.Resp
 	if !ok {
 		return nil, refuse(protocol.StatusTopicNotExist, "No topic in this broker. topic: %s", name)
 	}
-	return withBody(protocol.Encode(t), nil)
+	return withBody(protocol.Encode(b.shownTopic(t)), nil)
+}
+
+// shownTopic is a topic as tools are shown it: marked as ordered, too, when only
+// a name server knows that it is. Name servers are told what is set here; they
+// know their own configuration.
+func (b *Broker) shownTopic(t *protocol.TopicConfig) *protocol.TopicConfig {
+	if t.Order || !b.register.ordered(t) {
+		return t
+	}
+	c := *t
+	c.Order = true
+	return &c
 }
 
 // handleAllGroups serves GET_ALL_SUBSCRIPTIONGROUP_CONFIG.

@@ -12,10 +12,12 @@ import (
 // would turn every broker id into 0.
 func encodeRoute(r *route, d Dialect, a Audience) []byte {
 	body := protocol.TopicRouteData{
-		OrderTopicConf:    r.order,
 		QueueDatas:        make([]protocol.QueueData, 0, len(r.queues)),
 		BrokerDatas:       make([]protocol.BrokerData, 0, len(r.brokers)),
 		FilterServerTable: map[string][]string{},
+	}
+	if r.tell {
+		body.OrderTopicConf = r.order
 	}
 	for _, q := range r.queues {
 		body.QueueDatas = append(body.QueueDatas, protocol.QueueData{

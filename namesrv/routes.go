@@ -136,6 +136,7 @@ type RouteTable struct {
 	conns   map[uint64]map[string]struct{} // connection to addresses
 	filters map[string][]string            // address to filter servers
 	order   map[string]string              // topic to order configuration
+	tell    bool                           // routes carry it
 	terms   *terms
 }
 

@@ -152,14 +152,14 @@ func (t *RouteTable) DeleteTopic(topic, cluster string) {
 	t.publishLocked(d)
 }
 
-// SetOrderConf replaces the order configuration that routes carry: topic to
-// "broker-a:4;broker-b:4". An empty or nil map takes it out of all routes.
-func (t *RouteTable) SetOrderConf(conf map[string]string) {
+// SetOrderConf replaces the order configuration: topic to "broker-a:4;broker-b:4".
+// tell says whether routes carry it; topics that have one are ordered either way.
+func (t *RouteTable) SetOrderConf(conf map[string]string, tell bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d := newDirty()
 	for topic, v := range conf {
-		if t.order[topic] != v {
+		if t.order[topic] != v || tell != t.tell {
 			d.topic(topic)
 		}
 	}
@@ -168,7 +168,7 @@ func (t *RouteTable) SetOrderConf(conf map[string]string) {
 			d.topic(topic)
 		}
 	}
-	t.order = maps.Clone(conf)
+	t.order, t.tell = maps.Clone(conf), tell
 	t.publishLocked(d)
 }
 

@@ -3,7 +3,6 @@ package namesrv
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -206,7 +205,7 @@ func TestTableAgainstModel(t *testing.T) {
 			},
 			"order": func(t *rapid.T) {
 				m.order = map[string]string{topicNames[pick("topic", 3)]: "broker-a:4"}
-				table.SetOrderConf(maps.Clone(m.order))
+				table.SetOrderConf(m.order, true)
 			},
 			"": func(t *rapid.T) { compare(t, table, m, topicNames) },
 		})
@@ -222,7 +221,7 @@ func compare(t *rapid.T, table *RouteTable, m *model, topics []string) {
 		require.Equal(t, m.shows(topic) != "", ok)
 		if ok {
 			present = append(present, topic)
-			fresh := &route{order: m.order[topic]}
+			fresh := &route{order: m.order[topic], tell: table.tell}
 			r := table.view.Load().routes[topic]
 			fresh.queues, fresh.brokers = r.queues, nil
 			for _, q := range table.topics[topic] {

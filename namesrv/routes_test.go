@@ -60,7 +60,7 @@ func shows(t *RouteTable, topic string) string {
 			out = append(out, fmt.Sprintf("%s:%v", a, v.filters[a]))
 		}
 	}
-	if r.order != "" {
+	if r.tell && r.order != "" {
 		out = append(out, "order "+r.order)
 	}
 	return strings.Join(out, "; ")
@@ -301,14 +301,18 @@ func TestUnitTopics(t *testing.T) {
 func TestOrderConf(t *testing.T) {
 	table := NewRouteTable(TableConfig{})
 	mustRegister(t, table, 0, master())
-	table.SetOrderConf(map[string]string{"T1": "broker-a:4", "T2": "broker-a:2"})
+	table.SetOrderConf(map[string]string{"T1": "broker-a:4", "T2": "broker-a:2"}, true)
 	require.Contains(t, shows(table, "T1"), "order broker-a:4")
 	mustRegister(t, table, 0, master(counter(2), topics(Topic{Name: "T2"})))
 	require.Contains(t, shows(table, "T2"), "order broker-a:2")
-	table.SetOrderConf(map[string]string{"T2": "broker-a:3"})
+	table.SetOrderConf(map[string]string{"T2": "broker-a:3"}, true)
 	require.NotContains(t, shows(table, "T1"), "order")
 	require.Contains(t, shows(table, "T2"), "order broker-a:3")
-	table.SetOrderConf(nil)
+	table.SetOrderConf(map[string]string{"T2": "broker-a:3"}, false)
+	require.NotContains(t, shows(table, "T2"), "order")
+	table.SetOrderConf(map[string]string{"T2": "broker-a:3"}, true)
+	require.Contains(t, shows(table, "T2"), "order broker-a:3")
+	table.SetOrderConf(nil, true)
 	require.NotContains(t, shows(table, "T2"), "order")
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"net"
 	"strconv"
 	"sync"
@@ -221,17 +220,13 @@ func (s *Server) kvChanged(namespace string, table map[string]string) {
 	s.applyOrders()
 }
 
-// applyOrders hands the order configuration to the route table, or takes it
-// away, as orderMessageEnable says. Holding mu throughout keeps two callers
-// from finishing in the wrong order.
+// applyOrders hands the order configuration to the route table, to be told or
+// not, as orderMessageEnable says. Holding mu throughout keeps two callers from
+// finishing in the wrong order.
 func (s *Server) applyOrders() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.settings.Current().OrderMessageEnable {
-		s.table.SetOrderConf(maps.Clone(s.orders))
-	} else {
-		s.table.SetOrderConf(nil)
-	}
+	s.table.SetOrderConf(s.orders, s.settings.Current().OrderMessageEnable)
 }
 
 // limitedLog passes one line per interval, because a client can cause as many

@@ -42,7 +42,8 @@ type brokerView struct {
 type route struct {
 	queues  []queue
 	brokers []*brokerView // by name, one for each queue
-	order   string
+	order   string        // the topic's order configuration
+	tell    bool          // clients are told of it
 	encoded [dialects][audiences]atomic.Pointer[[]byte]
 }
 
@@ -97,7 +98,7 @@ func (t *RouteTable) publishLocked(d *dirty) {
 			delete(next.routes, name)
 			continue
 		}
-		r := &route{queues: list, brokers: make([]*brokerView, 0, len(list)), order: t.order[name]}
+		r := &route{queues: list, brokers: make([]*brokerView, 0, len(list)), order: t.order[name], tell: t.tell}
 		for _, q := range list {
 			if v := next.brokers[q.broker]; v != nil {
 				r.brokers = append(r.brokers, v)

@@ -23,8 +23,9 @@ import (
 // whatever the number of stand-ins, even while broker-a itself has no leader:
 // the number of queues stays a multiple of one name's. With several groups of
 // unequal numbers of queues that holds as long as each of them has a leader.
-// Topics with order=true have no stand-ins: who asks for strict order wants
-// sends to fail rather than to take another way.
+// Topics with order=true or an order configuration, whether clients are told of
+// it or not, have no stand-ins: who asks for strict order wants sends to fail
+// rather than to take another way.
 //
 // The names are in routes only: neither the list of clusters nor any registration
 // knows them.

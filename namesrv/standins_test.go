@@ -95,11 +95,13 @@ func TestTopicsWithoutStandIns(t *testing.T) {
 		}
 	}
 	mustRegister(t, table, 0, master(topics(list...), standIns(1)))
-	table.SetOrderConf(map[string]string{"conf": "broker-a:1"})
-	for _, topic := range list {
-		body, ok := table.Route([]byte(topic.Name), Classic, Inside)
-		require.True(t, ok)
-		require.Equal(t, topic.Name == "plain", strings.Contains(string(body), "broker-a@1"), topic.Name)
+	for _, tell := range []bool{true, false} {
+		table.SetOrderConf(map[string]string{"conf": "broker-a:1"}, tell)
+		for _, topic := range list {
+			body, ok := table.Route([]byte(topic.Name), Classic, Inside)
+			require.True(t, ok)
+			require.Equal(t, topic.Name == "plain", strings.Contains(string(body), "broker-a@1"), topic.Name)
+		}
 	}
 }
 
