@@ -16,7 +16,7 @@ RUN         ?=
 RACE        := ./remoting/... ./namesrv/... ./store/... ./dledger/... ./broker/... ./admin/... ./internal/drill/...
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race lint check fuzz e2e million chaos drill-clients interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out dist-check
+.PHONY: help build run test unit race lint check fuzz e2e million chaos refill drill-clients interop-java e2e-strace bench restart clean image dist compose-up compose-clients compose-drill compose-down scale-out dist-check
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ million: build ## a million timed messages over 24 h: memory, restart, none earl
 chaos: build ## faults that take long, and every drill: about 20 minutes; networks and volumes need root
 	$(if $(E2E_TAGS),go test -tags chaos -count=1 -timeout 2m ./internal/netns,@echo 'LEFT OUT: networks of namespaces need root')
 	cd test/e2e && $(E2E) -tags 'chaos $(E2E_TAGS)' -count=1 -timeout 25m -run Chaos -v .
+
+refill: build ## a wiped member gets 5 GB back under load, then again while killed five times; needs 25 GB of disk
+	cd test/e2e && $(E2E) -tags refill -count=1 -v -timeout 60m -run TestRefill .
 
 drill-clients: ## load programs with the official Go and Java clients, for drills with --clients eager,go,java (a JDK, Maven)
 	cd test/e2e && go build -o ../../bin/stockload ./cmd/stockload
@@ -96,8 +99,9 @@ compose-down: ## remove containers, volumes and network, and check that nothing 
 scale-out: build ## one group added and one drained under load, with the official Go client (three minutes)
 	cd test/e2e && $(E2E) -tags scaleout -count=1 -v -timeout 8m -run 'GroupsComeAndGo|DrainRefuses' ./...
 
-restart: ## how long a store with a log of 10 GB and 10,000 queues takes to open; needs 12 GB of disk
+restart: build ## how long a store with a log of 10 GB and 10,000 queues takes to open, and a broker to serve; needs 12 GB of disk
 	go test -tags restart -count=1 -timeout 30m -run TestRestart -v ./store/
+	cd test/e2e && $(E2E) -tags restart -count=1 -v -timeout 30m -run TestRestartServing .
 
 clean: ## remove what build leaves (data of a local cluster: mqadmin local down --purge)
 	rm -rf bin dist mqnamesrv mqbroker mqadmin

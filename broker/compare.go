@@ -54,7 +54,7 @@ func (b *Broker) addHealth(t runtimeTable, st dledger.Status) {
 	t.num("scrubPasses", int64(h.Scrub.Passes))
 	t.num("scrubBytes", h.Scrub.Bytes)
 	t.num("storeRepairs", b.repairs)
-	t["votes"], t["withholdsVoteBecause"] = strconv.FormatBool(st.Doubt == nil), ""
+	t["votes"], t["withholdsVoteBecause"] = strconv.FormatBool(st.Doubt == nil && st.Standing == dledger.Voting), standingNote(st.Standing)
 	if st.Doubt != nil {
 		t["withholdsVoteBecause"] = st.Doubt.Reason
 	}

@@ -238,6 +238,7 @@ func (n *Node) listen(genesis uint32, book *addresses) error {
 	n.streams = newStreams(l, self.Addr, h, n.answer, n.stop, n.logger)
 	n.silence.Store(n.streams)
 	n.transport = newTransport(n.streams, book, n.rpcInFlight, n.isBlank, n.sendLog, n.withhold, n.mayStand, n.logger.Named("net"))
+	n.transport.catchups = catchups{rate: n.cfg.InstallRate, end: n.cfg.Store.Log().MaxOffset, spare: n.commitsWithout}
 	return nil
 }
 

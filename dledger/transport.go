@@ -332,6 +332,7 @@ type transport struct {
 	withhold func(raft.RPC) bool
 	mayStand func() error  // for election
 	rpcs     chan raft.RPC // to Raft
+	catchups catchups      // set before Raft starts
 
 	mu    sync.Mutex
 	peers map[raft.ServerID]contact
@@ -406,18 +407,38 @@ type contact struct {
 	matched, term uint64
 }
 
-// AppendEntries passes heartbeats and entries on and notes the answer.
+// take notes an answer to a heartbeat or to entries. A member whose log ends
+// before what it had acknowledged has lost its disk since; nobody may go on
+// believing that it has everything, least of all who promotes it.
+func (c *contact) take(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, now time.Time) {
+	c.at, c.lastIndex = now, resp.LastLog
+	n := len(req.Entries)
+	switch {
+	case resp.Success && n > 0:
+		c.matched, c.term = req.Entries[n-1].Index, req.Term
+	case resp.Success && req.PrevLogEntry > 0:
+		c.matched, c.term = req.PrevLogEntry, req.Term
+	default: // a heartbeat, which names no entry, or a refusal
+		c.matched = min(c.matched, resp.LastLog)
+	}
+}
+
+// AppendEntries passes heartbeats and entries on, the latter at a pace where they
+// are not urgent.
 func (t *transport) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.catchups.paced(id, req) {
+		return t.appendSlowly(id, to, req, resp)
+	}
+	return t.appendEntries(id, to, req, resp)
+}
+
+// appendEntries notes the answer.
+func (t *transport) appendEntries(id raft.ServerID, to raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	err := t.NetworkTransport.AppendEntries(id, to, req, resp)
 	if err == nil {
 		t.mu.Lock()
 		c := t.peers[id]
-		c.at, c.lastIndex = time.Now(), resp.LastLog
-		if n := len(req.Entries); resp.Success && n > 0 {
-			c.matched, c.term = req.Entries[n-1].Index, req.Term
-		} else if resp.Success && req.PrevLogEntry > 0 { // heartbeats have none
-			c.matched, c.term = req.PrevLogEntry, req.Term
-		}
+		c.take(req, resp, time.Now())
 		t.peers[id] = c
 		t.mu.Unlock()
 	}
@@ -551,6 +572,7 @@ func (t *transport) forget(id raft.ServerID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.peers, id)
+	t.catchups.forget(id)
 }
 
 func (t *transport) contact(id raft.ServerID) contact {

@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -65,18 +63,6 @@ func (l *healLoad) grow(t *testing.T, n int) {
 	t.Helper()
 	from := l.count()
 	require.Eventually(t, func() bool { return l.count() >= from+n }, 2*time.Minute, 5*time.Millisecond)
-}
-
-// health is what a member says of itself.
-func health(addr string) (map[string]string, error) {
-	r, err := invoke(addr, 28, nil, nil)
-	if err != nil || r.Code != 0 {
-		return nil, errors.Join(err, fmt.Errorf("status %d", r.Code))
-	}
-	var table struct {
-		Table map[string]string `json:"table"`
-	}
-	return table.Table, json.Unmarshal(r.Body, &table)
 }
 
 // A byte of an old file changes on the disk of a follower, and then of the leader, while the group takes messages. Both are

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,25 +19,6 @@ import (
 	"github.com/apache/rocketmq-client-go/v2/primitive"
 	"github.com/stretchr/testify/require"
 )
-
-// groupMembers is what `mqadmin group members -o json` prints, as far as it is looked at here.
-type groupMembers struct {
-	Leader  string `json:"leader"`
-	Members []struct {
-		ID       string `json:"id"`
-		RaftAddr string `json:"raftAddr"`
-		Voter    bool   `json:"voter"`
-		State    string `json:"state"`
-	} `json:"members"`
-}
-
-func (c *cluster) members() (g groupMembers, err error) {
-	out, err := command("mqadmin", "group", "members", "-n", c.namesrv, "-o", "json")
-	if err != nil {
-		return g, err
-	}
-	return g, json.Unmarshal([]byte(out), &g)
-}
 
 // awaitVoters waits until the group consists of these voters, who all have everything.
 func (c *cluster) awaitVoters(t *testing.T, ids ...string) {

@@ -115,13 +115,7 @@ func (c *cluster) bringBack(t *testing.T, n node) {
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(n.Addr)
 	require.NoError(t, err)
-	// A process that waits for its disk holds its ports for a while after it was killed.
-	for _, addr := range []string{n.Addr, n.RaftAddr} {
-		require.Eventually(t, func() bool {
-			l, err := net.Listen("tcp", addr)
-			return err == nil && l.Close() == nil
-		}, 20*time.Second, time.Millisecond, "%s is not free", addr)
-	}
+	n.awaitPorts(t)
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		require.NoError(t, err)
@@ -131,6 +125,17 @@ func (c *cluster) bringBack(t *testing.T, n node) {
 		}
 	}
 	require.Fail(t, "no settings of the member", "%+v", n)
+}
+
+// awaitPorts waits until the ports of a killed member are free: a process that waits for its disk holds them for a while.
+func (n node) awaitPorts(t *testing.T) {
+	t.Helper()
+	for _, addr := range []string{n.Addr, n.RaftAddr} {
+		require.Eventually(t, func() bool {
+			l, err := net.Listen("tcp", addr)
+			return err == nil && l.Close() == nil
+		}, 20*time.Second, time.Millisecond, "%s is not free", addr)
+	}
 }
 
 // acrossFailover sends messages that wait, kills the leader while they come due, and says that each is delivered once and
