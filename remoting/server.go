@@ -178,6 +178,7 @@ func (s *Server) accept(ln net.Listener) {
 }
 
 func (s *Server) take(nc net.Conn) {
+	nc = resettable(nc)
 	c := newConn(s.ep, nc)
 	if err := s.ep.add(c, s.cfg.MaxConns); err != nil {
 		s.ep.peerLog.warn("refusing connection", "peer", c.remote, "reason", err, "connections-max", s.cfg.MaxConns)

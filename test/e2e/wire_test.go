@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -191,5 +193,28 @@ func TestSearchBoundaries(t *testing.T) {
 	} {
 		require.Equal(t, s.lower, search(s.at, "LOWER"))
 		require.Equal(t, s.upper, search(s.at, "UPPER"))
+	}
+}
+
+// TestKilledServerResetsConnections: clients that take no notice of an orderly end see that the server died, and a server
+// that stops in good order takes leave in good order.
+func TestKilledServerResetsConnections(t *testing.T) {
+	t.Parallel()
+	for sig, want := range map[syscall.Signal]error{syscall.SIGKILL: syscall.ECONNRESET, syscall.SIGTERM: io.EOF} {
+		port, err := freeBasePort()
+		require.NoError(t, err)
+		p := startProcess(t, t.TempDir(), "mqnamesrv", "-c", writeConf(t, fmt.Sprint("listenPort=", port)))
+		p.waitLine(t, "boot success", 10*time.Second)
+		c, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+		require.NoError(t, err)
+		defer c.Close()
+		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		_, err = c.Write(frame{Code: 318, Lang: "OTHER"}.encode())
+		require.NoError(t, err)
+		_, err = readFrame(c)
+		require.NoError(t, err)
+		p.stop(sig)
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, want, "after %v", sig)
 	}
 }
