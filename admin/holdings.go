@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/message"
@@ -194,8 +195,26 @@ func (c *Client) BrokerSettings(ctx context.Context, addr string) (map[string]st
 	return config.ParseText(resp.Body)
 }
 
-// ChangeBrokerSettings changes settings of one member while it runs; it keeps
-// them over a restart.
+// GroupSettings returns those keys of a member whose value is not its own but its
+// group's, replicated; none of a broker of RocketMQ.
+func (c *Client) GroupSettings(ctx context.Context, addr string) ([]string, error) {
+	resp, err := c.call(ctx, addr, "read the settings of a broker", protocol.NewRequest(protocol.CodeGetBrokerConfig))
+	if err != nil {
+		return nil, err
+	}
+	return strings.FieldsFunc(resp.Str("groupKeys"), func(r rune) bool { return r == ',' }), nil
+}
+
+// ResetBrokerSettings takes values of the whole group back, so that each member
+// goes by its own configuration again. Any member takes the request.
+func (c *Client) ResetBrokerSettings(ctx context.Context, addr string, keys []string) error {
+	req := protocol.NewRequest(protocol.CodeUpdateBrokerConfig).SetField("resetKeys", strings.Join(keys, ","))
+	_, err := c.call(ctx, addr, "reset settings of a group", req)
+	return err
+}
+
+// ChangeBrokerSettings changes settings while brokers run, which keep them over a
+// restart: those of the group on all its members, others on the one that is asked.
 func (c *Client) ChangeBrokerSettings(ctx context.Context, addr string, values map[string]string) error {
 	req := protocol.NewRequest(protocol.CodeUpdateBrokerConfig).SetBody(config.EditText(nil, values))
 	_, err := c.call(ctx, addr, "change settings of a broker", req)

@@ -129,9 +129,12 @@ type Broker struct {
 	diskFull atomic.Pointer[string]
 	diskOnce sync.Once
 
-	// configMu lets one update of the settings happen at a time.
+	// configMu lets one update of this member's own settings happen at a time.
 	configMu      sync.Mutex
+	versionMu     sync.Mutex
 	configVersion protocol.DataVersion
+	// settingsWake tells watchSettings that group-wide settings changed.
+	settingsWake chan struct{}
 
 	// askForNameServers says that the address server is asked; askAgain does so
 	// before it is time.
@@ -177,7 +180,7 @@ func New(opts Options) (*Broker, error) {
 	b := &Broker{
 		settings: opts.Settings, opts: opts, log: opts.Logger.Named("broker"), fs: opts.FS,
 		brokerName: cfg.brokerName(), selfID: cfg.selfID(),
-		routes: routes(), roleWake: make(chan struct{}, 1), hurry: make(chan struct{}), askAgain: make(chan struct{}),
+		routes: routes(), roleWake: make(chan struct{}, 1), hurry: make(chan struct{}), settingsWake: make(chan struct{}, 1), askAgain: make(chan struct{}),
 	}
 	b.stats = stats.New(stats.Config{Cluster: cfg.ClusterName})
 	b.counters = newCounters(func(code int32) bool { return b.routes[code] != nil })
@@ -195,9 +198,10 @@ func New(opts Options) (*Broker, error) {
 	}
 	b.meta = metadata.New(metadata.Config{
 		Cluster: cfg.ClusterName, BrokerName: b.brokerName,
-		AutoCreateTopic: cfg.AutoCreateTopic, ClusterTopic: cfg.ClusterTopic, BrokerTopic: cfg.BrokerTopic,
+		// Always: the group may switch it on, and topicTable hides it while it is off.
+		AutoCreateTopic: true, ClusterTopic: cfg.ClusterTopic, BrokerTopic: cfg.BrokerTopic,
 		TraceTopic:         cfg.TraceTopic && cfg.TraceTopicName == message.TopicTrace,
-		DefaultTopicQueues: int32(cfg.DefaultQueues), DelayLevels: int32(len(b.levels)), Logger: b.log,
+		DefaultTopicQueues: int32(cfg.DefaultQueues), DelayLevels: int32(len(b.levels)), OnSettings: b.groupSettings, Logger: b.log,
 	})
 	b.clients = group.NewClients(group.ClientsConfig{ExpireAfter: cfg.ClientExpiry, Notify: b.notifyConsumers, Logger: b.log})
 	b.memory.Store(memoryBytes())
@@ -266,6 +270,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	b.background.Go(func() { b.keepHouse(b.ctx) })
 	b.background.Go(func() { b.watchDisk(b.ctx) })
 	b.background.Go(func() { b.keepMessages(b.ctx) })
+	b.background.Go(func() { b.watchSettings(b.ctx) })
 	if err := b.server.Start(); err != nil {
 		return err
 	}

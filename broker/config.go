@@ -22,6 +22,10 @@ import (
 // are RocketMQ's wherever the meaning is the same; keys that RocketMQ has and
 // this broker accepts without effect are listed in inertKeys, each with its
 // reason. A key in neither list is reported as unknown.
+//
+// Keys with the tag group decide what is replicated or what clients see, whichever
+// member serves them: a change of one goes through the log to all members. Keys
+// without belong to one machine: its addresses, paths, disk, memory, log.
 type Config struct {
 	// ClusterName and BrokerName place the replica group among others. All
 	// members of one group carry the same BrokerName; empty means dLegerGroup
@@ -111,26 +115,25 @@ type Config struct {
 	DiskWatchdog time.Duration `cfg:"diskWatchdogTimeout" unit:"ms" min:"100" max:"600000"`
 
 	// AutoCreateTopic and AutoCreateGroup let sends create topics from their
-	// template and consumers create their groups. A broker that was started without
-	// the template has to be started again to have it.
-	AutoCreateTopic bool `cfg:"autoCreateTopicEnable" important:"true" live:"true"`
-	AutoCreateGroup bool `cfg:"autoCreateSubscriptionGroup" important:"true" live:"true"`
+	// template and consumers create their groups.
+	AutoCreateTopic bool `cfg:"autoCreateTopicEnable" important:"true" live:"true" group:"true"`
+	AutoCreateGroup bool `cfg:"autoCreateSubscriptionGroup" important:"true" live:"true" group:"true"`
 	// DefaultQueues is the number of queues of the template TBW102.
 	DefaultQueues int `cfg:"defaultTopicQueueNums" min:"1" max:"65535"`
 
 	// MaxMessageSize bounds a message body, and the sum of a batch, in bytes.
-	MaxMessageSize int `cfg:"maxMessageSize" live:"true" min:"1" max:"8388608"`
+	MaxMessageSize int `cfg:"maxMessageSize" live:"true" group:"true" min:"1" max:"8388608"`
 	// StartAccept is when sends begin to be taken, in ms since 1970; before it they
 	// are refused. 0: always.
-	StartAccept int64 `cfg:"startAcceptSendRequestTimeStamp" live:"true" min:"0"`
+	StartAccept int64 `cfg:"startAcceptSendRequestTimeStamp" live:"true" group:"true" min:"0"`
 	// Permission is 6, or 4 to keep producers of ordered topics away, or 2 to
 	// keep consumers away. It also caps every topic's registered permission.
-	Permission int32 `cfg:"brokerPermission" live:"true" min:"0" max:"7"`
+	Permission int32 `cfg:"brokerPermission" live:"true" group:"true" min:"0" max:"7"`
 
 	// LongPolling lets pulls that find nothing wait for their own timeout;
 	// off, they wait ShortPolling at most.
-	LongPolling  bool          `cfg:"longPollingEnable" live:"true"`
-	ShortPolling time.Duration `cfg:"shortPollingTimeMills" unit:"ms" live:"true" min:"1" max:"60000"`
+	LongPolling  bool          `cfg:"longPollingEnable" live:"true" group:"true"`
+	ShortPolling time.Duration `cfg:"shortPollingTimeMills" unit:"ms" live:"true" group:"true" min:"1" max:"60000"`
 	// HeldPullsMax bounds the pulls that wait; beyond it a pull is answered at
 	// once as if nothing had arrived.
 	HeldPullsMax int `cfg:"heldPullsMax" live:"true" min:"1"`
@@ -142,12 +145,12 @@ type Config struct {
 	// PropertyFilter lets consumers choose messages by SQL92 over properties; off,
 	// such subscriptions are refused. FilterRetry applies a group's expressions
 	// to its retried messages too.
-	PropertyFilter bool `cfg:"enablePropertyFilter" live:"true"`
-	FilterRetry    bool `cfg:"filterSupportRetry" live:"true"`
+	PropertyFilter bool `cfg:"enablePropertyFilter" live:"true" group:"true"`
+	FilterRetry    bool `cfg:"filterSupportRetry" live:"true" group:"true"`
 
 	// TransferBytes and TransferCount bound what one pull returns.
-	TransferBytes int `cfg:"maxTransferBytesOnMessageInMemory" live:"true" min:"1024" max:"16777216"`
-	TransferCount int `cfg:"maxTransferCountOnMessageInMemory" live:"true" min:"1" max:"10240"`
+	TransferBytes int `cfg:"maxTransferBytesOnMessageInMemory" live:"true" group:"true" min:"1024" max:"16777216"`
+	TransferCount int `cfg:"maxTransferCountOnMessageInMemory" live:"true" group:"true" min:"1" max:"10240"`
 
 	// MemoryRatio is the share of the memory, in percent, that RocketMQ takes the
 	// newest part of the log to be in. A group that never committed begins at the
@@ -186,12 +189,12 @@ type Config struct {
 	// fail until they look the route up, up to 30 s later. The price is that with
 	// n of them n of n+1 sends take the way through a follower. Topics with
 	// order=true have none. It needs our name server; other ones ignore it.
-	StandIns int `cfg:"standInBrokers" live:"true" min:"0" max:"8"`
+	StandIns int `cfg:"standInBrokers" live:"true" group:"true" min:"0" max:"8"`
 
 	// RegionID is told to producers with every answer.
-	RegionID string `cfg:"regionId" live:"true"`
+	RegionID string `cfg:"regionId" live:"true" group:"true"`
 	// TraceOn tells producers that message trace is wanted.
-	TraceOn bool `cfg:"traceOn" live:"true"`
+	TraceOn bool `cfg:"traceOn" live:"true" group:"true"`
 	// TraceTopic creates the topic of message traces, which has RocketMQ's name
 	// unless TraceTopicName is another.
 	TraceTopic     bool   `cfg:"traceTopicEnable"`
@@ -203,16 +206,16 @@ type Config struct {
 
 	// SlaveRead lets members read for clients from what they have, which is
 	// committed, while the group has no leader. With a leader they forward.
-	SlaveRead bool `cfg:"slaveReadEnable" live:"true"`
+	SlaveRead bool `cfg:"slaveReadEnable" live:"true" group:"true"`
 
 	// DisableSlow switches consumer groups off that are connected and more than
 	// SlowBytes of the log behind in a topic: what they read comes from the disk,
 	// and slows the others. updateSubGroup switches them on again.
-	DisableSlow bool  `cfg:"disableConsumeIfConsumerReadSlowly" live:"true"`
-	SlowBytes   int64 `cfg:"consumerFallbehindThreshold" live:"true" min:"1"`
+	DisableSlow bool  `cfg:"disableConsumeIfConsumerReadSlowly" live:"true" group:"true"`
+	SlowBytes   int64 `cfg:"consumerFallbehindThreshold" live:"true" group:"true" min:"1"`
 
 	// NotifyConsumers pushes membership changes to consumers.
-	NotifyConsumers bool `cfg:"notifyConsumerIdsChangedEnable" live:"true"`
+	NotifyConsumers bool `cfg:"notifyConsumerIdsChangedEnable" live:"true" group:"true"`
 
 	// Transactions, request-reply, de-duplication: config_delivery.go.
 	DeliveryConfig

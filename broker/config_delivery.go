@@ -16,28 +16,28 @@ type DeliveryConfig struct {
 	// is asked about it, TransactionInterval the time between two such
 	// check-backs, and after TransactionCheckMax of them it is moved to
 	// TRANS_CHECK_MAX_TIME_TOPIC.
-	TransactionTimeout  time.Duration `cfg:"transactionTimeOut" unit:"ms" live:"true" min:"0"`
-	TransactionInterval time.Duration `cfg:"transactionCheckInterval" unit:"ms" live:"true" min:"10"`
-	TransactionCheckMax int           `cfg:"transactionCheckMax" live:"true" min:"0" max:"1000000"`
+	TransactionTimeout  time.Duration `cfg:"transactionTimeOut" unit:"ms" live:"true" group:"true" min:"0"`
+	TransactionInterval time.Duration `cfg:"transactionCheckInterval" unit:"ms" live:"true" group:"true" min:"10"`
+	TransactionCheckMax int           `cfg:"transactionCheckMax" live:"true" group:"true" min:"0" max:"1000000"`
 	// RejectTransactions refuses half messages. Those that wait go on.
-	RejectTransactions bool `cfg:"rejectTransactionMessage" live:"true"`
+	RejectTransactions bool `cfg:"rejectTransactionMessage" live:"true" group:"true"`
 
 	// StoreReply stores replies in the cluster's reply topic, beside pushing them
 	// to the requester.
-	StoreReply bool `cfg:"storeReplyMessageEnable" live:"true"`
+	StoreReply bool `cfg:"storeReplyMessageEnable" live:"true" group:"true"`
 
 	// Deduplicate answers a producer that sends a message again (same topic,
 	// producer group and unique id) with the place of the first copy instead of
 	// storing a second one. DeduplicateTopics switches it on for some topics
 	// only, separated by ";"; a topic's attribute "deduplicate" decides before
 	// both. RocketMQ has nothing like it, so it is off by default.
-	Deduplicate       bool   `cfg:"deduplicateEnable" live:"true"`
-	DeduplicateTopics string `cfg:"deduplicateTopics" live:"true"`
+	Deduplicate       bool   `cfg:"deduplicateEnable" live:"true" group:"true"`
+	DeduplicateTopics string `cfg:"deduplicateTopics" live:"true" group:"true"`
 	// DeduplicateWindow is how long a send is remembered, DeduplicateEntries how
 	// many messages are, at about 100 bytes of memory each; when more arrive
 	// within the window, the oldest are forgotten before its end.
-	DeduplicateWindow  time.Duration `cfg:"deduplicateWindowMillis" unit:"ms" live:"true" min:"1" max:"86400000"`
-	DeduplicateEntries int           `cfg:"deduplicateEntriesMax" live:"true" min:"5" max:"20000000"`
+	DeduplicateWindow  time.Duration `cfg:"deduplicateWindowMillis" unit:"ms" live:"true" group:"true" min:"1" max:"86400000"`
+	DeduplicateEntries int           `cfg:"deduplicateEntriesMax" live:"true" group:"true" min:"5" max:"20000000"`
 }
 
 func defaultDelivery() DeliveryConfig {

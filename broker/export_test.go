@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/cometmq/cometmq/broker/metadata"
 )
 
 // Mark returns a valid mark of a forwarded request, as another member would
@@ -33,6 +35,12 @@ func Codes() (forwarded, local []int32) {
 
 // DisableSlow is what the leader does every three minutes.
 func (b *Broker) DisableSlow(ctx context.Context) { b.disableSlow(ctx) }
+
+// PutSetting replicates a setting unchecked, as a leader of another build might.
+func (b *Broker) PutSetting(ctx context.Context, key, value string) error {
+	_, err := b.command(ctx, metadata.AppendPutSettings(nil, []metadata.Setting{{Key: key, Value: value}}))
+	return err
+}
 
 // SetMemory pretends that the machine has so many bytes of memory. It is for the
 // time before the first request.

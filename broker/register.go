@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
@@ -214,6 +215,9 @@ func (g *registrar) registration() (protocol.BrokerHeader, []byte) {
 		// A name server passes over a table whose version it has, and our permission
 		// is part of what we tell: with another one it is another version.
 		w.TopicConfigs.DataVersion.Timestamp += int64(perm ^ (protocol.PermRead | protocol.PermWrite))
+		if b.hidden(message.TopicAutoCreate) {
+			w.TopicConfigs.DataVersion.Timestamp += 8 // above all permissions; the template is left out
+		}
 	}
 	head.Compressed = b.cfg().CompressedRegister
 	body := protocol.Encode(&w)

@@ -14,8 +14,8 @@ type RetentionConfig struct {
 	// ReservedHours is how many hours messages are kept. The files in which all
 	// messages are older go at the hours of DeleteWhen, local time, "04" or
 	// "04;16". With 0 every full file goes then, as in RocketMQ.
-	ReservedHours int    `cfg:"fileReservedTime" live:"true" min:"0" max:"876000"`
-	DeleteWhen    string `cfg:"deleteWhen" live:"true"`
+	ReservedHours int    `cfg:"fileReservedTime" live:"true" group:"true" min:"0" max:"876000"`
+	DeleteWhen    string `cfg:"deleteWhen" live:"true" group:"true"`
 	// MaxUsedRatio is the used share of the volume, in percent, above which old
 	// files go at any hour.
 	MaxUsedRatio int `cfg:"diskMaxUsedSpaceRatio" live:"true" min:"10" max:"100"`

@@ -396,7 +396,7 @@ func (op *sendOp) createTopic() (*protocol.TopicConfig, error) {
 	if !ok && string(op.head.DefaultTopic) == message.TopicAutoCreate43 {
 		template, ok = op.b.meta.Topic(message.TopicAutoCreate)
 	}
-	if off := !op.b.cfg().AutoCreateTopic && string(op.head.DefaultTopic) == message.TopicAutoCreate; !ok || off || template.Perm&protocol.PermInherit == 0 {
+	if !ok || op.b.hidden(template.TopicName) || template.Perm&protocol.PermInherit == 0 {
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist, apply first please!", name)
 	}
 	queues := min(op.head.DefaultTopicQueueNums, template.WriteQueueNums)

@@ -10,12 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/internal/wall"
-	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
@@ -28,12 +29,13 @@ func SettingsFile(storeRoot string) string {
 // settingsFileMax bounds the property file that an update edits.
 const settingsFileMax = 1 << 20
 
-// handleGetConfig serves GET_BROKER_CONFIG: all settings, and a few that
-// RocketMQ has as settings and that are states here.
+// handleGetConfig serves GET_BROKER_CONFIG: all settings with the values in force,
+// and a few that RocketMQ has as settings and that are states here. A header field
+// of our own names the keys whose value is the group's.
 func (b *Broker) handleGetConfig(context.Context, request) (*protocol.Response, error) {
-	b.configMu.Lock()
+	b.versionMu.Lock()
 	version := b.configVersion
-	b.configMu.Unlock()
+	b.versionMu.Unlock()
 	head := b.registrationHeader()
 	role := "SLAVE"
 	if head.BrokerID == protocol.MasterID {
@@ -55,16 +57,18 @@ func (b *Broker) handleGetConfig(context.Context, request) (*protocol.Response, 
 		}
 		text = fmt.Appendf(text, "%s=%s\n", key, states[key])
 	}
-	return &protocol.Response{
-		Code:   protocol.StatusSuccess,
-		Header: protocol.Pairs{{"version", string(protocol.Encode(&version))}},
-		Body:   text,
-	}, nil
+	pairs := protocol.Pairs{{"version", string(protocol.Encode(&version))}}
+	if group := b.replicatedKeys(); len(group) > 0 {
+		pairs = append(pairs, [2]string{fieldGroupKeys, strings.Join(group, ",")})
+	}
+	return &protocol.Response{Code: protocol.StatusSuccess, Header: pairs, Body: text}, nil
 }
 
 // handleUpdateConfig serves UPDATE_BROKER_CONFIG: settings that can change while
-// the broker runs take effect at once and are written to the file that the
-// broker was started with. All of an update is taken or nothing.
+// the broker runs take effect at once. What belongs to this member is written to
+// the file that it was started with; what belongs to the group goes through the
+// log to all members (groupsettings.go), from whichever was asked. All of an update
+// is taken or nothing, unless the log takes the one part and the disk not the other.
 //
 // brokerIP1 and listenPort change what the broker tells others its address is;
 // where it listens stays, until it is started again. Who starts a broker behind
@@ -74,20 +78,42 @@ func (b *Broker) handleUpdateConfig(ctx context.Context, r request) (*protocol.R
 	if err != nil {
 		return nil, refuse(protocol.StatusSystemError, "%v", err)
 	}
-	if len(values) == 0 {
+	resets, err := b.resets(r.cmd.Str(fieldResetKeys))
+	if err != nil {
+		return nil, err
+	}
+	if len(values)+len(resets) == 0 {
 		return nil, refuse(protocol.StatusSystemError, "string2Properties error: the update names no key")
 	}
+	texts, changed, err := b.settings.Check(values)
+	if err != nil {
+		return nil, refuse(protocol.StatusSystemError, "%v; nothing was changed", err)
+	}
+	if _, err := b.addrWith(values); err != nil {
+		return nil, refuse(protocol.StatusSystemError, "%v", err)
+	}
+	changes, own := b.divide(texts, changed, resets)
+	if r.forwarded() && !b.leading.Load() {
+		return nil, dledger.ErrNotLeader
+	}
+	if len(changes) > 0 {
+		if err := b.replicateSettings(ctx, r, changes); err != nil {
+			return nil, err
+		}
+	}
+	if len(own) > 0 {
+		return b.changeOwnSettings(ctx, r, own)
+	}
+	return success()
+}
+
+// changeOwnSettings changes settings of this member.
+func (b *Broker) changeOwnSettings(ctx context.Context, r request, values map[string]string) (*protocol.Response, error) {
 	b.configMu.Lock()
 	defer b.configMu.Unlock()
 	addr, err := b.addrWith(values)
 	if err != nil {
 		return nil, refuse(protocol.StatusSystemError, "%v", err)
-	}
-	if values["autoCreateTopicEnable"] == "true" && !b.cfg().AutoCreateTopic {
-		if _, ok := b.meta.Topic(message.TopicAutoCreate); !ok {
-			return nil, refuse(protocol.StatusSystemError,
-				"autoCreateTopicEnable needs a restart to be switched on: this broker was started without the template %s; set it in the configuration file", message.TopicAutoCreate)
-		}
 	}
 	changed, err := b.settings.Update(values)
 	if err != nil {
@@ -97,14 +123,21 @@ func (b *Broker) handleUpdateConfig(ctx context.Context, r request) (*protocol.R
 		return success()
 	}
 	b.log.Info("settings changed by request", "keys", changed, "from", r.clientAddr())
-	b.configVersion.Counter++
-	b.configVersion.Timestamp = wall.UnixMilli()
+	b.settingsAreNew()
 	b.configChanged(ctx, addr, changed)
 	if err := b.keepSettings(changed); err != nil {
 		b.log.Error("changed settings are not kept", "keys", changed, "error", err)
 		return nil, refuse(protocol.StatusSystemError, "the change is in force and will be lost at the next start: %v", err)
 	}
 	return success()
+}
+
+// settingsAreNew gives the settings another version.
+func (b *Broker) settingsAreNew() {
+	b.versionMu.Lock()
+	defer b.versionMu.Unlock()
+	b.configVersion.Counter++
+	b.configVersion.Timestamp = wall.UnixMilli()
 }
 
 // addrWith is the address others are told when the given settings hold.
@@ -145,10 +178,7 @@ func (b *Broker) configChanged(ctx context.Context, addr netip.AddrPort, changed
 			b.proposeAsync(metadata.AppendAnnounce(nil, metadata.Member{ID: b.selfID, Addr: addr.String(), Term: b.term.Load()}), 1)
 		}
 	}
-	if has("longPollingEnable", "shortPollingTimeMills", "brokerPermission") {
-		b.held.releaseAll(false) // they wait by the old rule
-	}
-	if has("brokerIP1", "listenPort", "brokerPermission", "namesrvAddr", "standInBrokers", "registerNameServerPeriod") {
+	if has("brokerIP1", "listenPort", "namesrvAddr", "registerNameServerPeriod") {
 		b.register.waitRound(ctx)
 	}
 }

@@ -67,7 +67,7 @@ func TestSettingsChangeLive(t *testing.T) {
 	require.Equal(t, protocol.StatusSuccess, sent())
 	before, version := c.settings()
 
-	resp := c.update("maxMessageSize=1000\nlongPollingEnable=false\n")
+	resp := c.update("maxMessageSize=1000\nlongPollingEnable=false\nheldPullsMax=50\n")
 	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
 	require.Equal(t, protocol.StatusMessageIllegal, sent())
 	after, newer := c.settings()
@@ -100,7 +100,7 @@ func TestSettingsChangeLive(t *testing.T) {
 
 	kept, err := os.ReadFile(broker.SettingsFile(before["storePathRootDir"]))
 	require.NoError(t, err)
-	require.Equal(t, "longPollingEnable=false\nmaxMessageSize=4194304\n", string(kept))
+	require.Equal(t, "heldPullsMax=50\n", string(kept), "what is the group's is in the log")
 	_ = cluster
 }
 
@@ -181,7 +181,7 @@ func TestChangedSettingsGoToTheConfigurationFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "broker.conf")
-	text := "# ours\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nmaxMessageSize = 500\nflushDiskType=ASYNC_FLUSH\nstorePathRootDir=" + filepath.Join(dir, "store") + "\n"
+	text := "# ours\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nheldPullsMax = 500\nflushDiskType=ASYNC_FLUSH\nstorePathRootDir=" + filepath.Join(dir, "store") + "\n"
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	set, err := broker.NewSettings()
 	require.NoError(t, err)
@@ -200,20 +200,20 @@ func TestChangedSettingsGoToTheConfigurationFile(t *testing.T) {
 	defer cancel()
 	require.NoError(t, b.WaitReady(ctx))
 	c := newClient(t, b.Addr().String())
-	resp := c.update("maxMessageSize=600\ntraceOn=false\n")
+	resp := c.update("heldPullsMax=600\nforwardRequestsMax=500\n")
 	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
 	kept, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, "# ours\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nmaxMessageSize=600\nflushDiskType=ASYNC_FLUSH\nstorePathRootDir="+filepath.Join(dir, "store")+"\ntraceOn=false\n", string(kept))
+	require.Equal(t, "# ours\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nheldPullsMax=600\nflushDiskType=ASYNC_FLUSH\nstorePathRootDir="+filepath.Join(dir, "store")+"\nforwardRequestsMax=500\n", string(kept))
 
 	// Where the file cannot be written, the answer says what holds and what not.
 	require.NoError(t, os.Remove(file))
 	require.NoError(t, os.MkdirAll(filepath.Join(file, "in-the-way"), 0o755))
-	resp = c.update("maxMessageSize=700")
+	resp = c.update("heldPullsMax=700")
 	require.Equal(t, protocol.StatusSystemError, resp.Code)
 	require.Contains(t, resp.Remark, "the change is in force and will be lost at the next start")
 	values, _ := c.settings()
-	require.Equal(t, "700", values["maxMessageSize"])
+	require.Equal(t, "700", values["heldPullsMax"])
 }
 
 func TestAutoCreationChangesLive(t *testing.T) {
@@ -237,9 +237,14 @@ func TestAutoCreationChangesLive(t *testing.T) {
 	require.Equal(t, protocol.StatusSuccess, c.pull(h).code)
 
 	_, without := one(t, map[string]string{"autoCreateTopicEnable": "false"})
+	missing := func() bool {
+		return without.call(sendRequest(sendHeader("first", 0), "x")).Code == protocol.StatusTopicNotExist
+	}
+	require.True(t, missing())
+	require.Equal(t, protocol.StatusTopicNotExist, without.call(fields(protocol.CodeGetTopicConfig, "topic", "TBW102")).Code, "the template is not shown")
 	resp := without.update("autoCreateTopicEnable=true")
-	require.Equal(t, protocol.StatusSystemError, resp.Code)
-	require.Contains(t, resp.Remark, "needs a restart")
+	require.Equal(t, protocol.StatusSuccess, resp.Code, resp.Remark)
+	require.False(t, missing(), "a broker that was started without")
 }
 
 func TestLogLevelChangesLive(t *testing.T) {

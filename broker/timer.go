@@ -17,13 +17,13 @@ import (
 type TimerConfig struct {
 	// Wheel lets messages be delivered at any time (TIMER_DELIVER_MS,
 	// TIMER_DELAY_SEC, TIMER_DELAY_MS); off, they are refused.
-	Wheel bool `cfg:"timerWheelEnable" live:"true"`
+	Wheel bool `cfg:"timerWheelEnable" live:"true" group:"true"`
 	// MaxDelay is how far in the future that time may lie. Files of the log stay
 	// as long as messages wait in them.
-	MaxDelay int64 `cfg:"timerMaxDelaySec" live:"true" min:"1" max:"315360000"`
+	MaxDelay int64 `cfg:"timerMaxDelaySec" live:"true" group:"true" min:"1" max:"315360000"`
 	// CongestEachSlot bounds the messages that wait for one minute; further ones
 	// are refused.
-	CongestEachSlot int `cfg:"timerCongestNumEachSlot" live:"true" min:"1" max:"60000000"`
+	CongestEachSlot int `cfg:"timerCongestNumEachSlot" live:"true" group:"true" min:"1" max:"60000000"`
 }
 
 func defaultTimer() TimerConfig {

@@ -205,9 +205,17 @@ func (b *Broker) topicTable() protocol.TopicConfigSerializeWrapper {
 	// with the next version instead of being missed with this one.
 	w := protocol.TopicConfigSerializeWrapper{DataVersion: b.meta.TopicsVersion(), TopicConfigTable: map[string]*protocol.TopicConfig{}}
 	for _, t := range b.meta.Topics() {
-		w.TopicConfigTable[t.TopicName] = t
+		if !b.hidden(t.TopicName) {
+			w.TopicConfigTable[t.TopicName] = t
+		}
 	}
 	return w
+}
+
+// hidden reports whether a topic is the template that nothing may be made from
+// while autoCreateTopicEnable is off: clients that found a route to it would send.
+func (b *Broker) hidden(topic string) bool {
+	return topic == message.TopicAutoCreate && !b.cfg().AutoCreateTopic
 }
 
 // handleAllTopics serves GET_ALL_TOPIC_CONFIG.
@@ -223,7 +231,7 @@ func (b *Broker) handleAllTopics(context.Context, request) (*protocol.Response, 
 func (b *Broker) handleTopicConfig(_ context.Context, r request) (*protocol.Response, error) {
 	name := r.cmd.Str("topic")
 	t, ok := b.meta.Topic(name)
-	if !ok {
+	if !ok || b.hidden(name) {
 		return nil, refuse(protocol.StatusTopicNotExist, "No topic in this broker. topic: %s", name)
 	}
 	return withBody(protocol.Encode(b.shownTopic(t)), nil)
@@ -264,7 +272,7 @@ func (b *Broker) handleGroupConfig(_ context.Context, r request) (*protocol.Resp
 func (b *Broker) handleSystemTopics(context.Context, request) (*protocol.Response, error) {
 	var list protocol.TopicList
 	for _, t := range b.meta.Topics() {
-		if b.meta.SystemTopic(t.TopicName) {
+		if b.meta.SystemTopic(t.TopicName) && !b.hidden(t.TopicName) {
 			list.Topics = append(list.Topics, t.TopicName)
 		}
 	}

@@ -136,6 +136,9 @@ func example(t *testing.T, s source) string {
 		if f.Live {
 			b.WriteString(" Can be changed while running.")
 		}
+		if f.Group {
+			b.WriteString(" Belongs to the whole group.")
+		}
 		fmt.Fprintf(&b, "\n%s=%s\n", f.Key, strings.ReplaceAll(f.Default, `\`, `\\`))
 	}
 	if len(s.inert) > 0 {

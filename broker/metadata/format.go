@@ -34,6 +34,7 @@ import (
 //	0x0901 fire            version u8 | slot uv | count uv | count × (2 × offset + deliverable) uv
 //	                                                                      (+ a message per deliverable)
 //	0x0902 close slot      version u8 | slot uv
+//	0x0a01 put settings    version u8 | count uv | count × (key str | reset bool | value str unless reset)
 //
 // A run of commit items of one group and topic names them once: an item whose
 // group is the empty string repeats group and topic of the item before it and
@@ -64,6 +65,7 @@ import (
 //	                                     queue u32 | host uv | count uv | count × behind uv), 1024 to a page
 //	08                     next seq      version u8 | seq u64
 //	09 slot u64            timers        version u8 | n × u64, bit i of number k: message 64 k + i is done with
+//	0a key                 setting       version u8 | value str
 //
 // Group flags, from the lowest bit: consumeEnable, consumeFromMinEnable,
 // consumeBroadcastEnable, notifyConsumerIdsChangedEnable.
@@ -71,15 +73,16 @@ const formatVersion = 1
 
 // Table numbers: high byte of ops, first byte of keys. Never reuse one.
 const (
-	tableTopics  = 0x01
-	tableGroups  = 0x02
-	tableOffsets = 0x03
-	tableLocks   = 0x04
-	tableDelay   = 0x05
-	tableMembers = 0x06
-	tableHalf    = 0x07 // half messages of transactions: half.go
-	tableOnce    = 0x08 // sends that are stored once: once.go
-	tableTimers  = 0x09 // timed messages: timers.go
+	tableTopics   = 0x01
+	tableGroups   = 0x02
+	tableOffsets  = 0x03
+	tableLocks    = 0x04
+	tableDelay    = 0x05
+	tableMembers  = 0x06
+	tableHalf     = 0x07 // half messages of transactions: half.go
+	tableOnce     = 0x08 // sends that are stored once: once.go
+	tableTimers   = 0x09 // timed messages: timers.go
+	tableSettings = 0x0a // settings of the whole group: settings.go
 )
 
 // Command ops as they stand in command records.
@@ -103,6 +106,7 @@ const (
 	OpForgetOnce    uint16 = tableOnce<<8 | 2
 	OpFire          uint16 = tableTimers<<8 | 1
 	OpCloseSlot     uint16 = tableTimers<<8 | 2
+	OpPutSettings   uint16 = tableSettings<<8 | 1
 )
 
 // ErrFormat says that bytes of a command or of a stored value do not follow

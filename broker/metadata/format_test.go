@@ -60,6 +60,8 @@ func goldenCommands() [][]byte {
 		AppendCloseSlot(nil, goldenSlot+1),
 		AppendCleanTopic(nil, "gone"),
 		AppendSecret(nil, "0123456789abcdef"),
+		AppendPutSettings(nil, []Setting{{Key: "brokerPermission", Value: "4"}, {Key: "deduplicateTopics"}, {Key: "traceOn", Value: "false"}}),
+		AppendPutSettings(nil, []Setting{{Key: "traceOn", Reset: true}}),
 	}
 }
 

@@ -93,6 +93,9 @@ func markAll(s *State) {
 	for offset := range s.half.ends {
 		s.half.mark(offset)
 	}
+	for key := range s.settings.values {
+		s.settings.dirty.mark(key)
+	}
 	for slot := range s.timers.slots {
 		s.timers.dirty.mark(slotKey(slot))
 	}

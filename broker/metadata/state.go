@@ -27,6 +27,8 @@ const (
 	memberAddrMax      = 1_024     // bytes of a member's address
 	secretMax          = 255       // bytes of the group's secret
 	topicValueMax      = 16 << 10  // bytes of a topic's configuration, attributes included
+	SettingsBytesMax   = 64 << 10  // bytes of the group's settings, keys and values
+	settingKeyMax      = 255       // bytes of a setting's key
 	LockLifetimeMillis = 60_000    // a queue lock ends this long after its last renewal
 )
 
@@ -61,6 +63,9 @@ type Config struct {
 	DefaultTopicQueues int32
 	// DelayLevels is the number of queues of SCHEDULE_TOPIC_XXXX; 0 = 18.
 	DelayLevels int32
+	// OnSettings hears of the group's settings after each change and after Load, on
+	// the applying goroutine. It must not block and not change the map. Nil: nobody.
+	OnSettings func(map[string]string)
 	// Logger gets refused commands. Nil means no logging.
 	Logger hclog.Logger
 }
@@ -100,15 +105,16 @@ type State struct {
 	cfg Config
 	log hclog.Logger
 
-	topics  *topicTable
-	groups  *groupTable
-	offsets *offsetTable
-	locks   *lockTable
-	delay   *delayTable
-	members *memberTable
-	half    *halfTable
-	once    *onceTable
-	timers  *timerTable
+	topics   *topicTable
+	groups   *groupTable
+	offsets  *offsetTable
+	locks    *lockTable
+	delay    *delayTable
+	members  *memberTable
+	half     *halfTable
+	once     *onceTable
+	timers   *timerTable
+	settings *settingTable
 
 	tables map[byte]table
 }
@@ -128,16 +134,18 @@ func New(cfg Config) *State {
 	s.half = newHalfTable()
 	s.once = newOnceTable(s.half, s.log)
 	s.timers = newTimerTable()
+	s.settings = newSettingTable(cfg.OnSettings)
 	s.tables = map[byte]table{
-		tableTopics:  s.topics,
-		tableGroups:  s.groups,
-		tableOffsets: s.offsets,
-		tableLocks:   s.locks,
-		tableDelay:   s.delay,
-		tableMembers: s.members,
-		tableHalf:    s.half,
-		tableOnce:    s.once,
-		tableTimers:  s.timers,
+		tableTopics:   s.topics,
+		tableGroups:   s.groups,
+		tableOffsets:  s.offsets,
+		tableLocks:    s.locks,
+		tableDelay:    s.delay,
+		tableMembers:  s.members,
+		tableHalf:     s.half,
+		tableOnce:     s.once,
+		tableTimers:   s.timers,
+		tableSettings: s.settings,
 	}
 	return s
 }
@@ -188,6 +196,9 @@ func (s *State) Load(each func(yield func(k, v []byte) bool)) error {
 		err = s.loadPair(k, v)
 		return err == nil
 	})
+	if err == nil {
+		s.settings.tell(s.settings.values)
+	}
 	return err
 }
 

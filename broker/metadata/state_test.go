@@ -432,13 +432,14 @@ type observed struct {
 	Once      []onceBucket
 	Seqs      [2]uint64
 	Timers    map[int64]timerSlot
+	Settings  map[string]string
 }
 
 func observe(s *State) observed {
 	o := observed{
 		Versions: [2]protocol.DataVersion{s.TopicsVersion(), s.GroupsVersion()},
 		Offsets:  s.OffsetTable(), Locks: map[string]map[queueKey]queueLock{}, Delay: maps.Clone(s.delay.progress),
-		Members: s.Members(), Secret: s.Secret(), Swept: s.locks.swept, StoredLen: [3]int{s.topics.stored, s.groups.stored, s.offsets.cells},
+		Members: s.Members(), Secret: s.Secret(), Settings: s.Settings(), Swept: s.locks.swept, StoredLen: [3]int{s.topics.stored, s.groups.stored, s.offsets.cells},
 	}
 	for _, c := range s.Topics() {
 		o.Topics = append(o.Topics, *c)

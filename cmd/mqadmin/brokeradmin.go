@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -81,27 +82,31 @@ func updateBrokerConfigCommand(o *options) *cobra.Command {
 			s.printf("update broker config success, %s\n", addr)
 		}
 		if at.cluster != "" && len(failures) == 0 {
-			warnOfFollowers(s, at.cluster)
+			warnOfFollowers(s, at.cluster, key)
 		}
 		return errors.Join(failures...)
 	})
 }
 
 // warnOfFollowers says which members a change to the leaders of a cluster left
-// out: settings are each member's own, and a follower may lead tomorrow.
-func warnOfFollowers(s *session, cluster string) {
+// out: a setting that is not the group's is each member's own, and a follower may
+// lead tomorrow.
+func warnOfFollowers(s *session, cluster, key string) {
 	brokers, err := s.client.Brokers(s.ctx, cluster)
 	if err != nil {
 		return
 	}
 	var others []string
 	for _, b := range brokers {
-		if b.ID != protocol.MasterID {
+		if b.ID == protocol.MasterID {
+			continue
+		}
+		if group, err := s.client.GroupSettings(s.ctx, b.Addr); err != nil || !slices.Contains(group, key) {
 			others = append(others, b.Addr)
 		}
 	}
 	if len(others) > 0 {
-		s.warn("only the leaders were changed, as RocketMQ's mqadmin does; for the other members use -b with each of: %s", strings.Join(others, " "))
+		s.warn("only the leaders were changed, as RocketMQ's mqadmin does, and this setting is each member's own; for the other members use -b with each of: %s", strings.Join(others, " "))
 	}
 }
 

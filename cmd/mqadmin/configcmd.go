@@ -27,6 +27,7 @@ type setting struct {
 	Value   string `json:"value"`
 	Source  string `json:"source"` // default, the environment, file:line, or the server that was asked
 	Live    bool   `json:"live"`   // may be changed while the server runs
+	Group   bool   `json:"group"`  // a change while running is the whole group's
 	Env     string `json:"env,omitempty"`
 	Aliases string `json:"alsoSpelt,omitempty"`
 	// Inert is why a key of RocketMQ has no effect here.
@@ -80,6 +81,8 @@ func (s *setting) describe(comment []string) {
 				s.Aliases = value
 			case "Can be changed while running":
 				s.Live = true
+			case "Belongs to the whole group":
+				s.Group = true
 			}
 		}
 	}
@@ -98,7 +101,7 @@ func allSettings() []setting {
 
 func configCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Settings of brokers and name servers: what they mean and where they were set"}
-	cmd.AddCommand(configExplainCommand(o), configLsCommand(o))
+	cmd.AddCommand(configExplainCommand(o), configLsCommand(o), configResetCommand(o))
 	return cmd
 }
 
@@ -204,11 +207,20 @@ func (c *configSource) ask(ctx context.Context, o *options, all []setting) error
 	if err != nil {
 		return err
 	}
+	var group []string
+	if c.broker != "" {
+		if group, err = client.GroupSettings(ctx, addr); err != nil {
+			return err
+		}
+	}
 	for i := range all {
 		if v, ok := values[all[i].Key]; ok && all[i].Server == server {
 			all[i].Value, all[i].Source = v, addr
 			if v == all[i].Default {
 				all[i].Source += ", as by default"
+			}
+			if slices.Contains(group, all[i].Key) {
+				all[i].Source = "the group, asked at " + addr
 			}
 		}
 	}
@@ -276,6 +288,9 @@ func (s setting) print(w io.Writer) error {
 			live = "yes: mqadmin updateNamesrvConfig -k " + s.Key + " -v VALUE"
 		}
 	}
+	if s.Group {
+		live += ", for the whole group"
+	}
 	rocketmq := "the same key"
 	if !s.RocketMQ {
 		rocketmq = "none; it is CometMQ's own"
@@ -336,4 +351,39 @@ func configLsCommand(o *options) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func configResetCommand(o *options) *cobra.Command {
+	var broker string
+	cmd := &cobra.Command{
+		Use: "reset KEY...", Short: "Take the group's value of settings back: each member goes by its own configuration again",
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeGroupKeys,
+	}
+	cmd.Flags().StringVarP(&broker, "brokerAddr", "b", "", "any member of the group")
+	_ = cmd.MarkFlagRequired("brokerAddr")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := o.client()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
+		defer cancel()
+		if err := client.ResetBrokerSettings(ctx, broker, args); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "reset %s\n", strings.Join(args, " "))
+		return err
+	}
+	return cmd
+}
+
+func completeGroupKeys(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	var keys []string
+	for _, s := range allSettings() {
+		if s.Group {
+			keys = append(keys, s.Key)
+		}
+	}
+	return keys, cobra.ShellCompDirectiveNoFileComp
 }

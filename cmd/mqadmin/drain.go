@@ -359,8 +359,9 @@ func stateOf(settings map[string]string) (string, error) {
 	return stateClosed, nil
 }
 
-// set changes settings at every member, because a follower may lead next: the
-// leader last, so that a failure before it changes nothing for clients.
+// set changes settings of the group. It asks every member, the leader last: what
+// the first has replicated changes nothing more at the others, and members of an
+// earlier version have these settings each for itself.
 func (d *drainer) set(ctx context.Context, values map[string]string) error {
 	for _, addr := range d.members {
 		if err := d.client.ChangeBrokerSettings(ctx, addr, values); err != nil {

@@ -69,6 +69,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	}
 	if flags.PrintAll || flags.PrintImportant {
 		early.Replay(hclog.New(&hclog.LoggerOptions{Output: stderr}))
+		overlayGroup(set, stderr)
 		if err := set.Print(stdout, flags.PrintImportant && !flags.PrintAll); err != nil {
 			return fail(stderr, err)
 		}
@@ -104,6 +105,24 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fail(stderr, err)
 	}
 	return serve(ctx, b, func(began time.Time) []banner.Fact { return facts(b, set, flags.ConfigFile, warnings, began) }, set, log, stdout, stderr)
+}
+
+// overlayGroup shows the group's settings as the member last knew them, so that -p
+// prints what will be in force. The broker takes them from its log.
+func overlayGroup(set *config.Set[broker.Config], stderr io.Writer) {
+	text, err := os.ReadFile(broker.GroupSettingsFile(set.Current().StoreRoot))
+	if err != nil {
+		return // there are none, or the store is somebody else's
+	}
+	values, err := config.ParseText(text)
+	if err != nil {
+		say(stderr, "mqbroker: "+broker.GroupSettingsFile(set.Current().StoreRoot)+": "+err.Error()+"\n")
+		return
+	}
+	_, refused := set.Overlay(values, broker.SourceGroup)
+	for _, err := range refused {
+		say(stderr, "mqbroker: a setting of the group cannot be used: "+err.Error()+"\n")
+	}
 }
 
 // startAgain replaces this process by a new one with the same arguments, so that

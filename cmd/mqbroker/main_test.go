@@ -188,6 +188,15 @@ func TestPrintedSettings(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSpace(all.String()), "\n") {
 		require.Regexp(t, regexp.MustCompile(`^[a-zA-Z0-9]+=`), line)
 	}
+	// What the group says is shown above what this member was told.
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "config"), 0o755))
+	require.NoError(t, os.WriteFile(broker.GroupSettingsFile(dir), []byte("# noted\nmaxMessageSize=1000\ntraceOn=maybe\n"), 0o600))
+	var group, told output
+	require.Zero(t, run(t.Context(), []string{"-p", "--set", "storePathRootDir=" + dir, "--set", "maxMessageSize=500"}, env, &group, &told))
+	require.Contains(t, group.String(), "\n# from the group; without, 500 from option --set\nmaxMessageSize=1000\n")
+	require.Contains(t, group.String(), "\ntraceOn=true\n")
+	require.Contains(t, told.String(), `a setting of the group cannot be used: traceOn="maybe" is not allowed: traceOn expects true or false`)
 	var help output
 	require.Zero(t, run(t.Context(), []string{"-h"}, env, &help, &stderr))
 	require.Contains(t, help.String(), "--configFile")

@@ -18,6 +18,8 @@
 //	env:"NAME"        environment variable that sets the key (LoadEnv)
 //	important:"true"  printed by -m, not only by -p
 //	live:"true"       may be changed while the process runs (Update)
+//	group:"true"      is the same on all members of a replica group, who get its
+//	                  value from elsewhere (Overlay); live keys only
 //	min, max          inclusive bounds of a number, in the unit of the key
 //	enum:"A,B"        the values allowed
 //
@@ -31,6 +33,8 @@
 //   - A struct handed out by Current never changes. An update makes a copy and
 //     swaps the pointer, so a reader needs no lock and sees all of an update or
 //     nothing of it.
+//   - What others say for the whole group (Overlay) lies above what this process
+//     was told (Load, Update), and is taken away again without a trace.
 //   - An update is all or nothing: one refused key refuses the whole set.
 //   - A struct with a method Validate() error is asked after each change.
 //

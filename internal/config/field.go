@@ -37,12 +37,15 @@ func collect(v reflect.Value, prefix []int) ([]Field, error) {
 		}
 		f := Field{
 			Key: key, Env: sf.Tag.Get("env"), Important: sf.Tag.Get("important") == "true",
-			Live: sf.Tag.Get("live") == "true", index: []int{i}, unit: sf.Tag.Get("unit"),
+			Live: sf.Tag.Get("live") == "true", Group: sf.Tag.Get("group") == "true", index: []int{i}, unit: sf.Tag.Get("unit"),
 			min: sf.Tag.Get("min"), max: sf.Tag.Get("max"),
 			Aliases: splitTag(sf.Tag.Get("alias")), enum: splitTag(sf.Tag.Get("enum")),
 		}
 		if err := f.check(sf.Type); err != nil {
 			return nil, err
+		}
+		if f.Group && !f.Live {
+			return nil, fmt.Errorf("config: key %s is the group's and not live", key)
 		}
 		f.Default = f.text(v)
 		f.index = index

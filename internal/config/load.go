@@ -114,7 +114,7 @@ func (s *Set[T]) Text() []byte {
 }
 
 // Print writes "key=value" lines sorted by key: all keys for -p, the important
-// ones for -m.
+// ones for -m. A comment says where the group's value hides this process's own.
 func (s *Set[T]) Print(w io.Writer, importantOnly bool) error {
 	keys := make([]string, 0, len(s.fields))
 	for _, f := range s.fields {
@@ -125,6 +125,11 @@ func (s *Set[T]) Print(w io.Writer, importantOnly bool) error {
 	sort.Strings(keys)
 	for _, key := range keys {
 		value, _ := s.Value(key)
+		if own, source, hidden := s.Own(key); hidden {
+			if _, err := fmt.Fprintf(w, "# from %s; without, %s from %s\n", s.Source(key), escape(own), source); err != nil {
+				return err
+			}
+		}
 		if _, err := fmt.Fprintf(w, "%s=%s\n", key, escape(value)); err != nil {
 			return err
 		}

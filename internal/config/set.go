@@ -28,6 +28,8 @@ type Field struct {
 	Important bool
 	// Live keys can be changed by Update.
 	Live bool
+	// Group keys have one value in the whole replica group; see Overlay.
+	Group bool
 	// Allowed says in words what values the key takes, e.g. "1..65535".
 	Allowed string
 
@@ -46,7 +48,10 @@ type Set[T any] struct {
 	inert   map[string]string // key to the reason it has no effect
 	current atomic.Pointer[T]
 
-	mu       sync.Mutex // serialises changes; guards what follows
+	mu       sync.Mutex        // serialises changes; guards what follows
+	own      *T                // what Load and Update made; current is this below the overlay
+	over     map[string]string // values of the group, by key
+	inForce  map[string]string // those of over that could be used: key to source
 	sources  map[string]string
 	watchers []func(before, after *T, keys []string)
 }
@@ -72,6 +77,7 @@ func New[T any](defaults T) (*Set[T], error) {
 			s.byKey[name] = i
 		}
 	}
+	s.own = &defaults
 	s.current.Store(&defaults)
 	return s, nil
 }
@@ -123,11 +129,23 @@ func (s *Set[T]) Source(key string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i, ok := s.byKey[key]; ok {
+		if src, ok := s.inForce[s.fields[i].Key]; ok {
+			return src
+		}
 		if src, ok := s.sources[s.fields[i].Key]; ok {
 			return src
 		}
 	}
 	return "default"
+}
+
+// Field returns the description of a key, which may be an alias.
+func (s *Set[T]) Field(key string) (Field, bool) {
+	i, ok := s.byKey[key]
+	if !ok {
+		return Field{}, false
+	}
+	return s.fields[i], true
 }
 
 // Put sets one key at start-up, whether it is live or not. source is what
@@ -163,10 +181,35 @@ func (s *Set[T]) change(values map[string]string, source string, live bool) (cha
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.current.Load()
-	after := new(T)
-	*after = *before
+	own, texts, changed, warnings, err := s.assign(s.own, values, live)
+	if err != nil {
+		return nil, warnings, err
+	}
+	after, _, _ := s.merge(own)
+	if live {
+		if err := check(after); err != nil {
+			return nil, warnings, err
+		}
+	}
+	s.own = own
+	s.current.Store(after)
+	for key := range texts {
+		s.sources[key] = source
+	}
+	if live && len(changed) > 0 {
+		for _, fn := range s.watchers {
+			fn(before, after, changed)
+		}
+	}
+	return changed, warnings, nil
+}
+
+// assign returns a copy of base with values set, these as the struct would print
+// them, and the keys whose value became another.
+func (s *Set[T]) assign(base *T, values map[string]string, live bool) (after *T, texts map[string]string, changed, warnings []string, err error) {
+	after, texts = new(T), make(map[string]string, len(values))
+	*after = *base
 	var errs []error
-	set := make([]string, 0, len(values))
 	for _, key := range sortedKeys(values) {
 		i, ok := s.byKey[key]
 		if !ok {
@@ -179,13 +222,13 @@ func (s *Set[T]) change(values map[string]string, source string, live bool) (cha
 			continue
 		}
 		f := &s.fields[i]
-		was := f.text(reflect.ValueOf(before).Elem())
+		was := f.text(reflect.ValueOf(base).Elem())
 		if err := f.parse(reflect.ValueOf(after).Elem(), values[key]); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		set = append(set, f.Key)
-		if f.text(reflect.ValueOf(after).Elem()) != was {
+		texts[f.Key] = f.text(reflect.ValueOf(after).Elem())
+		if texts[f.Key] != was {
 			if live && !f.Live {
 				errs = append(errs, fmt.Errorf("%s %w; set it in the configuration file", f.Key, ErrNotLive))
 				continue
@@ -193,36 +236,14 @@ func (s *Set[T]) change(values map[string]string, source string, live bool) (cha
 			changed = append(changed, f.Key)
 		}
 	}
-	if len(errs) == 0 {
-		if v, ok := any(after).(interface{ Validate() error }); ok && live {
-			if err := v.Validate(); err != nil {
-				errs = append(errs, err)
-			}
-		}
-	}
-	if len(errs) > 0 {
-		return nil, warnings, errors.Join(errs...)
-	}
-	s.current.Store(after)
-	for _, key := range set {
-		s.sources[key] = source
-	}
-	if live && len(changed) > 0 {
-		for _, fn := range s.watchers {
-			fn(before, after, changed)
-		}
-	}
-	return changed, warnings, nil
+	return after, texts, changed, warnings, errors.Join(errs...)
 }
 
 // Validate asks the struct's own Validate method, if it has one. Start-up
 // calls it once, after file, environment and flags have been merged, because
 // rules between keys hold for the merged result only.
 func (s *Set[T]) Validate() error {
-	if v, ok := any(s.Current()).(interface{ Validate() error }); ok {
-		return v.Validate()
-	}
-	return nil
+	return check(s.Current())
 }
 
 // unknown words the warning for a key that no field has; known is true for a
