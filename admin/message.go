@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cometmq/cometmq/message"
@@ -102,17 +103,7 @@ func (q KeyQuery) matches(m message.Stored) bool {
 		return MessageID(m) == q.Key
 	}
 	keys, _ := m.Property(message.PropertyKeys)
-	return slices.Contains(splitKeys(string(keys)), q.Key)
-}
-
-func splitKeys(keys string) []string {
-	var out []string
-	for from, i := 0, 0; i <= len(keys); i++ {
-		if i == len(keys) || keys[i] == ' ' {
-			out, from = append(out, keys[from:i]), i+1
-		}
-	}
-	return out
+	return slices.Contains(strings.Split(string(keys), " "), q.Key)
 }
 
 // MessageID is the id that clients show for a message: the one its producer

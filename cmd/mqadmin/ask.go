@@ -118,3 +118,6 @@ func lacking(err error) bool {
 	var p *partialError
 	return errors.As(err, &p)
 }
+
+// unanswered tells that there is nothing to print, of an error of askAll.
+func unanswered(err error) bool { return err != nil && !lacking(err) }

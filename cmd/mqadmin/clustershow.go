@@ -177,7 +177,7 @@ func clusterDescribeCommand(o *options) *cobra.Command {
 			}
 			return d, nil
 		})
-		if missing != nil && !lacking(missing) {
+		if unanswered(missing) {
 			return missing
 		}
 		err = printAs(cmd.OutOrStdout(), output, details, func(w io.Writer) error { return printDetails(w, details) })

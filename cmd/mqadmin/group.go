@@ -76,7 +76,7 @@ func groupLsCommand(o *options) *cobra.Command {
 			groups, err := client.Groups(ctx, t.Addr)
 			return answer{t.Broker, groups}, err
 		})
-		if missing != nil && !lacking(missing) {
+		if unanswered(missing) {
 			return missing
 		}
 		rows := map[string]*groupRow{}

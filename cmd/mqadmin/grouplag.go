@@ -52,7 +52,7 @@ func groupDescribeCommand(o *options) *cobra.Command {
 		}
 		defer done()
 		d, missing := describeGroup(ctx, client, args[0])
-		if missing != nil && !lacking(missing) {
+		if unanswered(missing) {
 			return missing
 		}
 		err = printAs(cmd.OutOrStdout(), output, d, d.print)
@@ -92,7 +92,7 @@ func describeGroup(ctx context.Context, client *admin.Client, name string) (*gro
 		}
 		return a, err
 	})
-	if missing != nil && !lacking(missing) {
+	if unanswered(missing) {
 		return nil, missing
 	}
 	d := &groupDescription{groupRow: groupRow{Group: name}, Subscriptions: map[string]string{}, Members: []groupMember{}}
@@ -132,7 +132,7 @@ func describeGroup(ctx context.Context, client *admin.Client, name string) (*gro
 func behind(s *protocol.ConsumeStats) int64 {
 	total := int64(0)
 	for _, o := range s.Offsets {
-		total += max(o.BrokerOffset-o.ConsumerOffset, 0)
+		total += o.Lag()
 	}
 	return total
 }
@@ -217,14 +217,14 @@ func groupLagCommand(o *options) *cobra.Command {
 		}
 		if len(args) == 0 {
 			rows, missing := lagOfAll(ctx, client, targets, topic)
-			if missing != nil && !lacking(missing) {
+			if unanswered(missing) {
 				return missing
 			}
 			err = printRows(cmd.OutOrStdout(), output, rows, []string{"GROUP", "TOPICS", "LAG", "MSG/S"}, groupLag.columns)
 			return cmp.Or(err, missing)
 		}
 		rows, missing := lagOfOne(ctx, client, targets, args[0], topic)
-		if missing != nil && !lacking(missing) {
+		if unanswered(missing) {
 			return missing
 		}
 		if len(rows) == 0 && missing == nil {
@@ -248,7 +248,7 @@ func lagOfOne(ctx context.Context, client *admin.Client, targets []target, group
 	for _, a := range answers {
 		for q, at := range a.Offsets {
 			rows = append(rows, lagRow{group, q.Topic, q.BrokerName, q.QueueID, at.BrokerOffset, at.ConsumerOffset,
-				max(at.BrokerOffset-at.ConsumerOffset, 0), at.LastTimestamp})
+				at.Lag(), at.LastTimestamp})
 		}
 	}
 	slices.SortFunc(rows, func(a, b lagRow) int {
@@ -279,7 +279,7 @@ func lagOfAll(ctx context.Context, client *admin.Client, targets []target, topic
 						continue
 					}
 					counted = true
-					sum.Lag += max(at.BrokerOffset-at.ConsumerOffset, 0)
+					sum.Lag += at.Lag()
 					if !topics[[2]string{g.Group, q.Topic}] {
 						topics[[2]string{g.Group, q.Topic}] = true
 						sum.Topics++

@@ -75,7 +75,7 @@ on from there at once; without members the offsets are stored for the next start
 		}
 		defer done()
 		rows, missing := r.reset(ctx, client, args[0], at)
-		if missing != nil && !lacking(missing) {
+		if unanswered(missing) {
 			return missing
 		}
 		err = printRows(cmd.OutOrStdout(), r.output, rows, []string{"TOPIC", "BROKER", "QUEUE", "FROM", "TO"}, resetRow.columns)

@@ -268,7 +268,7 @@ func undoneMessages(ctx context.Context, client *admin.Client, group string) (ma
 	byTopic := map[string]undone{}
 	for q, at := range stats.Offsets {
 		u := byTopic[q.Topic]
-		diff := max(at.BrokerOffset-at.ConsumerOffset, 0)
+		diff := at.Lag()
 		u.total += diff
 		u.queueMax = max(u.queueMax, diff)
 		if at.LastTimestamp > 0 && diff > 0 {

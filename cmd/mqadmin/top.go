@@ -59,7 +59,7 @@ func clusterTopCommand(o *options) *cobra.Command {
 			}
 			defer done()
 			report, missing := look(ctx, client)
-			if missing != nil && !lacking(missing) {
+			if unanswered(missing) {
 				return missing
 			}
 			err = printAs(w, output, report, report.print)

@@ -60,7 +60,7 @@ func topicDescribeCommand(o *options) *cobra.Command {
 		}
 		defer done()
 		d, missing := describeTopic(ctx, client, args[0])
-		if missing != nil && !lacking(missing) {
+		if unanswered(missing) {
 			return missing
 		}
 		err = printAs(cmd.OutOrStdout(), output, d, d.print)
@@ -105,7 +105,7 @@ func describeTopic(ctx context.Context, client *admin.Client, topic string) (*to
 		}
 		return a, err
 	})
-	if missing != nil && !lacking(missing) {
+	if unanswered(missing) {
 		return nil, missing
 	}
 	d := &topicDescription{Topic: topic, Groups: []string{}, Queues: []topicQueue{}}

@@ -19,6 +19,10 @@ type ConsumeOffset struct {
 	LastTimestamp  int64 // ms
 }
 
+// Lag is how many messages of the queue the group has not consumed. An offset
+// beyond the end is no lag.
+func (o ConsumeOffset) Lag() int64 { return max(o.BrokerOffset-o.ConsumerOffset, 0) }
+
 // ConsumeStats is the answer to GET_CONSUME_STATS.
 type ConsumeStats struct {
 	ConsumeTps float64
