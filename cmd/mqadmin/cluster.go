@@ -57,8 +57,8 @@ func clusterList(s *session, output string, more bool) error {
 	if err != nil {
 		return err
 	}
-	if output == "json" {
-		return printJSON(s.w, rows)
+	if isData(output) {
+		return printData(s.w, output, rows)
 	}
 	line, headings := clusterColumns, []any{"#Cluster Name", "#Broker Name", "#BID", "#Addr", "#Version", "#InTPS(LOAD)", "#OutTPS(LOAD)", "#PCWait(ms)", "#Hour", "#SPACE"}
 	if more {
@@ -181,7 +181,7 @@ func brokerStatusCommand(o *options) *cobra.Command {
 				continue
 			}
 			tables[addr] = table
-			if output == "json" {
+			if isData(output) {
 				continue
 			}
 			for _, key := range sorted(table) {
@@ -191,8 +191,8 @@ func brokerStatusCommand(o *options) *cobra.Command {
 				s.printf("%-32s: %s\n", key, table[key])
 			}
 		}
-		if output == "json" {
-			failures = append(failures, printJSON(s.w, tables))
+		if isData(output) {
+			failures = append(failures, printData(s.w, output, tables))
 		}
 		return errors.Join(failures...)
 	})

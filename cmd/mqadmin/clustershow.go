@@ -66,7 +66,7 @@ func clusterLsCommand(o *options) *cobra.Command {
 		Use: "ls", Aliases: []string{"list"}, Short: "List all brokers with their roles, rates and disks", Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVarP(&cluster, "cluster", "c", "", "of this cluster only")
-	outputFlag(cmd, &output, formatYAML, formatName)
+	outputFlag(cmd, &output, formatName)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client, ctx, done, err := o.connect(cmd)
 		if err != nil {
@@ -147,7 +147,7 @@ func clusterDescribeCommand(o *options) *cobra.Command {
 			return names, err
 		}, false),
 	}
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, ctx, done, err := o.connect(cmd)
 		if err != nil {

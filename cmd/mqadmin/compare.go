@@ -74,8 +74,8 @@ compared, 1 it could not be carried out.`,
 				verdict = errNotCompared
 			}
 		}
-		if output == "json" {
-			err = printJSON(cmd.OutOrStdout(), all)
+		if isData(output) {
+			err = printData(cmd.OutOrStdout(), output, all)
 		} else {
 			err = compareText(cmd.OutOrStdout(), all)
 		}

@@ -116,7 +116,7 @@ func (c *configSource) flags(cmd *cobra.Command, more ...string) {
 	f.StringVarP(&c.file, "file", "f", "", "a broker.conf or namesrv.conf to look into")
 	f.StringVarP(&c.broker, "brokerAddr", "b", "", "a running broker to ask")
 	f.StringVar(&c.namesrv, "namesrv", "", "a running name server to ask")
-	outputFlag(cmd, &c.output, append([]string{formatYAML}, more...)...)
+	outputFlag(cmd, &c.output, more...)
 }
 
 // fill puts in what the environment, the file or the server says.

@@ -56,7 +56,7 @@ versions, limits of this machine. Exit code 10 when something failed; a warning
 alone is none.`,
 		Args: cobra.NoArgs,
 	}
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), o.timeout)
 		defer cancel()

@@ -87,7 +87,7 @@ on. With --wait it ends with 0 when the group is drained. --undo puts it back.`,
 	f.StringSliceVar(&d.discard, "discard", nil, "topics whose messages may be lost with the group (dead letters, or what nobody reads)")
 	f.BoolVar(&d.ordered, "ordered", false, "drain it although it has topics with order=true, whose keys move to other queues")
 	f.BoolVar(&d.undo, "undo", false, "put the group back into service")
-	outputFlag(cmd, &d.output, formatYAML)
+	outputFlag(cmd, &d.output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		// Each step has its own time limit; all of it has --within.
 		client, err := admin.New(admin.Config{NameServers: o.nameServers()})

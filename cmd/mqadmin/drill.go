@@ -174,8 +174,8 @@ func (d *drillOptions) print(w io.Writer, rep *drill.Report) error {
 	if d.html != "" {
 		err = drill.WriteHTMLFile(d.html, rep)
 	}
-	if d.output == "json" {
-		return errors.Join(err, printJSON(w, rep))
+	if isData(d.output) {
+		return errors.Join(err, printData(w, d.output, rep))
 	}
 	return errors.Join(err, rep.Print(w))
 }

@@ -57,7 +57,7 @@ func groupLsCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&cluster, "cluster", "c", "", "of this cluster only")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "the system's groups too")
-	outputFlag(cmd, &output, formatYAML, formatName)
+	outputFlag(cmd, &output, formatName)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client, ctx, done, err := o.connect(cmd)
 		if err != nil {

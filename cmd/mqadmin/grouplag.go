@@ -44,7 +44,7 @@ func groupDescribeCommand(o *options) *cobra.Command {
 		Use: "describe GROUP", Short: "Show a consumer group: settings, members, subscriptions, lag", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: o.completeGroups,
 	}
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, ctx, done, err := o.connect(cmd)
 		if err != nil {
@@ -204,7 +204,7 @@ func groupLagCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&topic, "topic", "t", "", "in this topic only")
 	must(cmd.RegisterFlagCompletionFunc("topic", o.completeTopicFlag))
-	outputFlag(cmd, &output, formatYAML, formatName)
+	outputFlag(cmd, &output, formatName)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, ctx, done, err := o.connect(cmd)
 		if err != nil {

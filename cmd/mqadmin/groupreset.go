@@ -60,7 +60,7 @@ on from there at once; without members the offsets are stored for the next start
 	must(cmd.MarkFlagRequired("to"))
 	must(cmd.RegisterFlagCompletionFunc("topic", o.completeTopicFlag))
 	must(cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions([]string{"earliest", "latest", "1h", "24h"}, cobra.ShellCompDirectiveNoFileComp)))
-	outputFlag(cmd, &r.output, formatYAML)
+	outputFlag(cmd, &r.output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		at, err := parseWhen(r.to, time.Now())
 		if err == nil && !r.dryRun {

@@ -158,7 +158,7 @@ func localStatusCommand() *cobra.Command {
 		},
 	}
 	dirFlag(cmd, &dir)
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	return cmd
 }
 

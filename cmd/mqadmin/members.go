@@ -117,34 +117,34 @@ func (m *memberOptions) run(cmd *cobra.Command, steps func(ctx context.Context, 
 		return err
 	}
 	defer g.client.Close()
-	w := &memberReporter{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), json: m.output == "json"}
+	w := &memberReporter{out: cmd.OutOrStdout(), progress: cmd.ErrOrStderr(), format: m.output}
 	err = steps(ctx, g, w)
 	return errors.Join(err, w.finish())
 }
 
-// memberReporter prints what was done: a line each, or all of it as JSON.
+// memberReporter prints what was done: a line each, or all of it for programs.
 type memberReporter struct {
 	out, progress io.Writer
-	json          bool
+	format        string // of -o
 	steps         []*protocol.MemberStep
 	reported      time.Time
 }
 
 func (w *memberReporter) done(s *protocol.MemberStep) {
 	w.steps = append(w.steps, s)
-	if !w.json {
+	if !isData(w.format) {
 		fmt.Fprintln(w.out, s.Text)
 	}
 }
 
 func (w *memberReporter) finish() error {
-	if !w.json {
+	if !isData(w.format) {
 		return nil
 	}
 	if w.steps == nil {
 		w.steps = []*protocol.MemberStep{}
 	}
-	return printJSON(w.out, map[string]any{"steps": w.steps})
+	return printData(w.out, w.format, map[string]any{"steps": w.steps})
 }
 
 func (w *memberReporter) waiting(m *protocol.GroupMember) {
@@ -268,8 +268,8 @@ leader knows). A member that is behind has bytes, rate and time left.`,
 		if err != nil {
 			return err
 		}
-		if m.output == "json" {
-			return printJSON(cmd.OutOrStdout(), list)
+		if isData(m.output) {
+			return printData(cmd.OutOrStdout(), m.output, list)
 		}
 		return printMembers(cmd.OutOrStdout(), list)
 	}

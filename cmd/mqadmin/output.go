@@ -28,9 +28,9 @@ const (
 // read by a shell's loop.
 type named interface{ rowName() string }
 
-// outputFlag adds -o with the formats table and json, and those in more.
+// outputFlag adds -o with the formats table, json and yaml, and those in more.
 func outputFlag(cmd *cobra.Command, into *string, more ...string) {
-	formats := append([]string{formatTable, formatJSON}, more...)
+	formats := append([]string{formatTable, formatJSON, formatYAML}, more...)
 	known := strings.Join(formats[:len(formats)-1], ", ") + " or " + formats[len(formats)-1]
 	cmd.Flags().StringVarP(into, "output", "o", formatTable, known)
 	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)))
@@ -57,6 +57,31 @@ func printAs[T any](w io.Writer, format string, v T, asTable func(w io.Writer) e
 	default:
 		return asTable(w)
 	}
+}
+
+// isData reports whether a format is for programs.
+func isData(format string) bool { return format == formatJSON || format == formatYAML }
+
+// printData prints v in a format for programs.
+func printData(w io.Writer, format string, v any) error {
+	if format == formatYAML {
+		return printYAML(w, v)
+	}
+	return printJSON(w, v)
+}
+
+// printNext prints one of many, to be read while they come: a line of JSON each, or
+// a document of YAML each.
+func printNext(w io.Writer, format string, v any) error {
+	if format == formatYAML {
+		if _, err := io.WriteString(w, "---\n"); err != nil {
+			return err
+		}
+		return printYAML(w, v)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // printRows is printAs for a list, which has names and a table of one line a row.

@@ -118,7 +118,7 @@ func (r profileRow) rowName() string { return r.Name }
 func profileLsCommand(o *options) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{Use: "ls", Aliases: []string{"list"}, Short: "List profiles", Args: cobra.NoArgs}
-	outputFlag(cmd, &output, formatYAML, formatName)
+	outputFlag(cmd, &output, formatName)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		p, err := readProfiles()
 		if err != nil {

@@ -38,8 +38,8 @@ copy of its disk that is as new as its end, loses nothing.`,
 		if err != nil {
 			return err
 		}
-		if output == "json" {
-			err = printJSON(cmd.OutOrStdout(), plan)
+		if isData(output) {
+			err = printData(cmd.OutOrStdout(), output, plan)
 		} else {
 			_, err = io.WriteString(cmd.OutOrStdout(), plan.Text())
 		}
@@ -52,7 +52,7 @@ copy of its disk that is as new as its end, loses nothing.`,
 		if err := plan.CarryOut(); err != nil {
 			return err
 		}
-		if output != "json" {
+		if !isData(output) {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\n%s is a group of its own now. Start its broker, check it with mqadmin group members,\nand let others in with mqadmin group add ID HOST:PORT --promote.\n", id)
 		}
 		return err

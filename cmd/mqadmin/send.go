@@ -129,8 +129,11 @@ func (s *sendOptions) run(cmd *cobra.Command, client *admin.Client, timeout time
 	}
 	w := cmd.OutOrStdout()
 	for _, r := range results {
-		if s.output == "json" {
-			err = printJSON(w, sent{topic, r.Broker, r.Queue, r.Offset, r.MsgID})
+		one := sent{topic, r.Broker, r.Queue, r.Offset, r.MsgID}
+		if s.output == formatYAML {
+			err = printNext(w, s.output, one)
+		} else if s.output == formatJSON {
+			err = printJSON(w, one)
 		} else {
 			_, err = fmt.Fprintf(w, "%s  queue %d  offset %d  %s\n", r.Broker, r.Queue, r.Offset, r.MsgID)
 		}
@@ -141,8 +144,8 @@ func (s *sendOptions) run(cmd *cobra.Command, client *admin.Client, timeout time
 	if len(args) > 0 {
 		return nil
 	}
-	if s.output == "json" {
-		return printJSON(w, sum)
+	if isData(s.output) {
+		return printData(w, s.output, sum)
 	}
 	_, err = fmt.Fprintf(w, "sent %d messages to topic %s in %.2f s\n", sum.Sent, topic, time.Since(began).Seconds())
 	return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +46,7 @@ refused. Exit code: 0 sound, 3 damaged, 1 it could not be read.`,
 		Args: cobra.NoArgs,
 	}
 	storeDir(cmd, &dir)
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		report, err := store.Verify(store.Config{Dir: dir})
 		if err != nil {
@@ -106,7 +105,8 @@ func storeDumpCommand() *cobra.Command {
 		Use:   "dump --dir DIR",
 		Short: "Print the commit log's entries of a stopped broker",
 		Long: `Print the commit log's entries of a stopped broker, and what is damaged between
-them. Bodies are not printed. With -o json there is one object per line.`,
+them. Bodies are not printed. With -o json there is one object per line, with
+-o yaml one document per entry.`,
 		Args: cobra.NoArgs,
 	}
 	storeDir(cmd, &dir)
@@ -116,15 +116,13 @@ them. Bodies are not printed. With -o json there is one object per line.`,
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many entries (0: all)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		w := cmd.OutOrStdout()
-		lines := json.NewEncoder(w)
-		lines.SetEscapeHTML(false)
 		shown := 0
 		for e, err := range store.Dump(store.Config{Dir: dir}, from, to) {
 			if err != nil {
 				return locked(dir, err)
 			}
-			if output == "json" {
-				err = lines.Encode(e)
+			if isData(output) {
+				err = printNext(w, output, e)
 			} else {
 				_, err = io.WriteString(w, dumpText(e))
 			}

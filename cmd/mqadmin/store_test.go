@@ -101,4 +101,9 @@ func TestStoreDump(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(lines[2]), &e))
 	require.EqualValues(t, 3, e.Index)
 	require.Equal(t, "orders", e.Records[0].Topic)
+	code, out, _ = storeRun(t, "dump", "--dir", dir, "-o", "yaml", "--limit", "3")
+	require.Zero(t, code)
+	docs := strings.Split(out, "---\n")
+	require.Len(t, docs, 4, "a document each")
+	require.Contains(t, docs[3], "\nrecords:\n")
 }

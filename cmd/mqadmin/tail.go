@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -225,7 +224,7 @@ func (t *tailOptions) print(w io.Writer, m message.Stored) error {
 		_, err := w.Write(t.line(m, body))
 		return err
 	}
-	if t.output != "json" {
+	if !isData(t.output) {
 		_, err := w.Write(append(body[:len(body):len(body)], '\n'))
 		return err
 	}
@@ -237,9 +236,7 @@ func (t *tailOptions) print(w io.Writer, m message.Stored) error {
 	if !utf8.Valid(body) {
 		out.Body, out.Base64 = base64.StdEncoding.EncodeToString(body), true
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(out) // a line each, to be read while it grows
+	return printNext(w, t.output, out)
 }
 
 // check refuses flags that contradict each other or make no sense.

@@ -47,7 +47,7 @@ func clusterTopCommand(o *options) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "look once and end")
 	cmd.Flags().DurationVar(&every, "every", 2*time.Second, "time between two looks")
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if every < watchMin {
 			return fmt.Errorf("--every %s is too often: at least %s", every, watchMin)

@@ -48,7 +48,7 @@ func topicLsCommand(o *options) *cobra.Command {
 			})
 		},
 	}
-	outputFlag(cmd, &output, formatYAML, formatName)
+	outputFlag(cmd, &output, formatName)
 	watchFlag(cmd)
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "the system's topics too")
 	return cmd

@@ -52,7 +52,7 @@ func topicDescribeCommand(o *options) *cobra.Command {
 		Use: "describe TOPIC", Short: "Show a topic: where it is, its settings, queues and consumer groups", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: o.completeTopics,
 	}
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, ctx, done, err := o.connect(cmd)
 		if err != nil {

@@ -18,7 +18,7 @@ type versionInfo struct {
 func versionCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{Use: "version", Short: "Print the version of this program (of brokers: cluster ls)", Args: cobra.NoArgs}
-	outputFlag(cmd, &output, formatYAML)
+	outputFlag(cmd, &output)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		v := versionInfo{version, runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 		return printAs(cmd.OutOrStdout(), output, v, func(w io.Writer) error {

@@ -162,7 +162,7 @@ func serve(ctx context.Context, b *broker.Broker, describe func(time.Time) []ban
 	if err != nil {
 		return fail(stderr, err)
 	}
-	defer closeAdmin(http, log)
+	defer http.Stop()
 	if err := b.Start(ctx); err != nil {
 		if errors.Is(err, broker.ErrDamaged) {
 			log.Warn("starting again", "reason", err)

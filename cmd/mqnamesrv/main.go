@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	if err != nil {
 		return fail(stderr, explain.ExitCode(err, exitFailed), err)
 	}
-	defer closeAdmin(http, log)
+	defer http.Stop()
 	if err := srv.Start(ctx); err != nil {
 		return fail(stderr, explain.ExitCode(err, exitFailed), err)
 	}

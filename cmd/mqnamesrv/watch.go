@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,20 +16,18 @@ import (
 func openLog(set *config.Set[namesrv.Config], early *logging.Early, stderr io.Writer) (*logging.Log, error) {
 	o := set.Current().LogOptions()
 	o.Stderr = stderr
-	l, err := logging.Open(o)
+	l, err := early.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	early.Replay(l.Logger())
 	set.OnUpdate(func(_, after *namesrv.Config, _ []string) {
-		// The text was checked before the update was taken.
-		_ = l.SetLevels(after.LogLevel)
+		_ = l.SetLevels(after.LogLevel) // the text was checked before the update was taken
 	})
 	return l, nil
 }
 
-// startAdmin opens the HTTP port of metrics and probes; nil without one. A taken
-// port that nobody asked for is no reason not to start.
+// startAdmin opens the HTTP port of metrics and probes; nil without one. It is
+// stopped last, so that the probes see the name server stop.
 func startAdmin(srv *namesrv.Server, set *config.Set[namesrv.Config], log hclog.Logger) (*httpadmin.Server, error) {
 	cfg := set.Current()
 	if cfg.ExporterType != namesrv.ExporterProm {
@@ -40,27 +37,9 @@ func startAdmin(srv *namesrv.Server, set *config.Set[namesrv.Config], log hclog.
 	if err != nil {
 		return nil, err
 	}
-	s, err := httpadmin.Start(httpadmin.Config{
+	return httpadmin.StartUnlessTaken(httpadmin.Config{
 		Addr: httpadmin.JoinHostPort(cfg.ExporterHost, cfg.ExporterPort), PortKey: namesrv.KeyExporterPort,
 		Name: "mqnamesrv", Metrics: registry.Handler(), Ready: srv.Ready, Logger: log.Named("http"),
 		Pprof: func() bool { return set.Current().Pprof },
-	})
-	if errors.Is(err, httpadmin.ErrPortInUse) && set.Source(namesrv.KeyExporterPort) == "default" {
-		log.Warn("no metrics and no probes", "reason", err)
-		return nil, nil
-	}
-	if err == nil {
-		log.Info("metrics and probes", "addr", s.Addr().String(), "paths", "/metrics /livez /readyz")
-	}
-	return s, err
-}
-
-// closeAdmin ends the HTTP port, last, so that the probes see the name server stop.
-func closeAdmin(s *httpadmin.Server, log hclog.Logger) {
-	if s == nil {
-		return
-	}
-	if err := s.Close(); err != nil {
-		log.Debug("the HTTP port did not close cleanly", "error", err)
-	}
+	}, set.Source(namesrv.KeyExporterPort) != "default")
 }

@@ -84,6 +84,35 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// StartUnlessTaken is Start for a server's own port: a taken one that nobody asked
+// for (asked is false) is a warning, and the server is nil, so that several servers
+// beside each other start without configuration. It logs which port it is.
+func StartUnlessTaken(cfg Config, asked bool) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	s, err := Start(cfg)
+	if errors.Is(err, ErrPortInUse) && !asked {
+		cfg.Logger.Warn("no metrics and no probes", "reason", err)
+		return nil, nil
+	}
+	if err == nil {
+		cfg.Logger.Info("metrics and probes", "addr", s.Addr().String(), "paths", "/metrics /livez /readyz")
+	}
+	return s, err
+}
+
+// Stop is Close for a server that may be nil, and for who has nothing to do about
+// a failure.
+func (s *Server) Stop() {
+	if s == nil {
+		return
+	}
+	if err := s.Close(); err != nil {
+		s.cfg.Logger.Debug("the HTTP port did not close cleanly", "error", err)
+	}
+}
+
 // Addr is the address listened on.
 func (s *Server) Addr() *net.TCPAddr { return s.ln.Addr().(*net.TCPAddr) }
 

@@ -118,3 +118,13 @@ func (e *Early) Replay(to hclog.Logger) {
 	}
 	e.lines = nil
 }
+
+// Open opens the log that the settings ask for and writes to it what was kept.
+func (e *Early) Open(o Options) (*Log, error) {
+	l, err := Open(o)
+	if err != nil {
+		return nil, err
+	}
+	e.Replay(l.Logger())
+	return l, nil
+}

@@ -49,7 +49,11 @@ func TestOfficialClientsOutliveTheLeader(t *testing.T) {
 	enough := func(n int64) func() bool { return func() bool { return sent.Load() >= n } }
 	require.Eventually(t, enough(500), 30*time.Second, 10*time.Millisecond)
 	old := c.leader(t)
+	// A setting of the group, asked of the one that is to die, is in force at the next.
+	_, err := command("mqadmin", "updateBrokerConfig", "-b", old.Addr, "-k", "maxMessageSize", "-v", "100000")
+	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(old.PID, syscall.SIGKILL))
+	var next node
 	require.Eventually(t, func() bool {
 		s, err := c.status()
 		if err != nil {
@@ -57,11 +61,15 @@ func TestOfficialClientsOutliveTheLeader(t *testing.T) {
 		}
 		for _, b := range s.Brokers {
 			if b.Role == "leader" && b.PID != old.PID && b.Term > old.Term {
+				next = b
 				return true
 			}
 		}
 		return false
 	}, 10*time.Second, 20*time.Millisecond, "no new leader")
+	explained, err := command("mqadmin", "config", "explain", "maxMessageSize", "-b", next.Addr)
+	require.NoError(t, err)
+	require.Contains(t, explained, "100000  (the group, asked at "+next.Addr+")")
 	before := sent.Load()
 	// Stock clients ask for routes every 30 s; sends to the dead address fail until then.
 	require.Eventually(t, enough(before+500), 90*time.Second, 20*time.Millisecond)
