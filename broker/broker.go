@@ -25,6 +25,7 @@ import (
 	"github.com/cometmq/cometmq/dledger"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/explain"
+	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/internal/vfs"
 	"github.com/cometmq/cometmq/message"
 	"github.com/cometmq/cometmq/remoting"
@@ -100,6 +101,7 @@ type Broker struct {
 	node         *dledger.Node
 	clients      *group.Clients
 	offsets      *group.Offsets
+	earlier      *logging.Limited // about offsets that go back
 	delay        *delay.Scheduler
 	timers       *delay.Timers
 	checker      *transaction.Checker
@@ -420,6 +422,7 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 			return err
 		}
 	}
+	b.earlier = logging.NewLimited(b.log, earlierEvery)
 	b.offsets, err = group.NewOffsets(group.OffsetsConfig{
 		Proposer: offsetProposer{b.node}, FlushInterval: cfg.OffsetFlushInterval, Logger: b.log,
 	})

@@ -166,8 +166,8 @@ type Config struct {
 	DelayLevels string `cfg:"messageDelayLevel"`
 
 	// OffsetFlushInterval is how long committed consumer offsets wait for
-	// company before they are replicated; a crash of the leader loses at most
-	// this much of the progress clients sent one-way.
+	// company before they are replicated; a crash of the leader loses that much of
+	// the progress clients sent one-way, and what came while it was written.
 	OffsetFlushInterval time.Duration `cfg:"consumerOffsetFlushInterval" unit:"ms" min:"1" max:"60000"`
 
 	// ForwardWait is how long a request waits for a leader to be known.
@@ -271,7 +271,7 @@ func DefaultConfig() Config {
 		ReadQueueMax:           10_000,
 		MessageIndex:           true,
 		DelayLevels:            delay.DefaultLevels,
-		OffsetFlushInterval:    200 * time.Millisecond,
+		OffsetFlushInterval:    100 * time.Millisecond,
 		ForwardWait:            3 * time.Second,
 		ForwardMax:             10_000,
 		Drain:                  35 * time.Second,

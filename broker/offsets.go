@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/cometmq/cometmq/broker/group"
 	"github.com/cometmq/cometmq/broker/metadata"
@@ -12,6 +13,9 @@ import (
 	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
 )
+
+// earlierEvery is how often the log may say that an offset went back.
+const earlierEvery = 10 * time.Second
 
 // offsetProposer writes the commits that group.Offsets collected to the
 // replicated table.
@@ -50,10 +54,21 @@ func (b *Broker) handleUpdateOffset(r request) {
 		}
 		r.reply(&protocol.Response{Code: protocol.StatusSuccess, Header: protocol.EmptyHeader{}})
 	}
+	b.warnOfEarlier(c, "a commit", r.forwarded())
 	if r.call.Oneway() {
 		answer(b.offsets.Commit(c))
 	} else if err := b.offsets.CommitWait(c, answer); err != nil {
 		answer(err)
+	}
+}
+
+// warnOfEarlier says that a stored offset goes back. That is right after a reset,
+// and right to store in any case: to ignore it could skip messages. But it may
+// also be a report that was held up on its way and comes after a newer one.
+func (b *Broker) warnOfEarlier(c group.Commit, by string, forwarded bool) {
+	if have, ok := b.consumerOffset(c.Group, c.Topic, c.Queue); ok && have > c.Offset {
+		b.earlier.Warn("a consumer reported an earlier offset than it had: it goes back on purpose, or the report was held up on its way; messages are repeated",
+			"group", c.Group, "topic", c.Topic, "queue", c.Queue, "had", have, "reported", c.Offset, "by", by, "forwarded", forwarded)
 	}
 }
 
@@ -79,6 +94,7 @@ func (b *Broker) commitPulled(p *pullRequest) {
 	c := group.Commit{Group: p.group, Topic: p.topic, Queue: p.queue, Offset: p.commit}
 	err := checkCommit(c)
 	if err == nil {
+		b.warnOfEarlier(c, "a pull", p.relayed)
 		err = b.offsets.Commit(c)
 	}
 	if err != nil {

@@ -26,6 +26,7 @@ type pullRequest struct {
 	subVersion   int64
 	client       string
 	conn         uint64 // the client's connection, wherever it is; 0 = none
+	relayed      bool   // another member sent it on
 	unled        bool   // served by a member that does not lead, as there is no leader
 }
 
@@ -54,6 +55,7 @@ func parsePull(r request) (*pullRequest, error) {
 		subVersion:   h.SubVersion,
 		client:       r.clientAddr().String(),
 		unled:        r.unled,
+		relayed:      r.forwarded(),
 	}
 	if c := r.conn(); c != nil {
 		p.conn = c.ID()

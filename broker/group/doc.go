@@ -10,7 +10,7 @@
 //
 // Offsets stands between the many small offset commits of consumers and the
 // replicated table of package metadata: it holds the newest commit of each
-// queue and proposes all of them as one command, at most every 200 ms.
+// queue and proposes all of them as one command, at most every 100 ms.
 //
 // Invariants:
 //

@@ -41,7 +41,11 @@ func (o *Offsets) await(ctx context.Context) bool {
 		return false
 	case <-o.wake:
 	}
-	timer := time.NewTimer(o.cfg.FlushInterval)
+	o.mu.Lock()
+	since := o.since
+	o.mu.Unlock()
+	// What came while the last batch was written has waited already.
+	timer := time.NewTimer(o.cfg.FlushInterval - time.Since(since))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -108,6 +112,9 @@ func (o *Offsets) land(epoch uint64, err error) {
 	for key, p := range o.flight {
 		done = append(done, p)
 		if _, newer := o.pending[key]; err != nil && !newer {
+			if len(o.pending) == 0 {
+				o.since = time.Now() // not again at once
+			}
 			o.pending[key] = pendingOffset{offset: p.offset}
 			signal(o.wake)
 		}

@@ -39,8 +39,9 @@ type Proposer interface {
 type OffsetsConfig struct {
 	Proposer Proposer
 	// FlushInterval is how long a one-way commit may wait for company; 0 =
-	// 200 ms. It bounds what a crash of the leader can take back: consumers
-	// then repeat at most the messages of this interval plus one flush.
+	// 100 ms. It bounds what a crash of the leader can take back: consumers
+	// then repeat at most the messages of this interval or of the flush before,
+	// whichever is longer, and of one flush.
 	FlushInterval time.Duration
 	// PendingMax bounds the queues with a commit not yet written; 0 = 200,000.
 	PendingMax int
@@ -53,7 +54,7 @@ type OffsetsConfig struct {
 }
 
 func (c OffsetsConfig) withDefaults() OffsetsConfig {
-	setDefault(&c.FlushInterval, 200*time.Millisecond)
+	setDefault(&c.FlushInterval, 100*time.Millisecond)
 	setDefault(&c.PendingMax, 200_000)
 	setDefault(&c.FlushMax, 2_000)
 	setDefault(&c.StopTimeout, 2*time.Second)
@@ -98,6 +99,7 @@ type Offsets struct {
 
 	mu      sync.Mutex
 	pending map[offsetKey]pendingOffset
+	since   time.Time                   // the oldest pending commit waits, or longer
 	flight  map[offsetKey]pendingOffset // the batch being written, or empty
 	epoch   uint64                      // moved by Drop: the answer to an older batch is ignored
 	closed  bool
@@ -177,6 +179,9 @@ func (o *Offsets) add(c Commit, done func(error)) error {
 	p, known := o.pending[key]
 	if !known && len(o.pending)+len(o.flight) >= o.cfg.PendingMax {
 		return fmt.Errorf("%w: %d queues, try again", ErrOffsetsFull, o.cfg.PendingMax)
+	}
+	if len(o.pending) == 0 {
+		o.since = time.Now()
 	}
 	p.offset = c.Offset
 	if done != nil {

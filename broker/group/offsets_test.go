@@ -69,7 +69,7 @@ func TestCommitsAreCollectedForOneInterval(t *testing.T) {
 		require.NoError(t, o.Commit(Commit{"g", "T", 1, 8}))
 		require.Equal(t, int64(8), pendingOf(t, o, Commit{"g", "T", 1, 0}), "visible at once, the newest wins")
 		b := <-p.batches
-		require.Equal(t, 200*time.Millisecond, time.Since(start))
+		require.Equal(t, 100*time.Millisecond, time.Since(start))
 		require.Equal(t, []Commit{{"a", "T", 0, 1}, {"g", "T", 0, 5}, {"g", "T", 1, 8}}, b.commits)
 
 		require.NoError(t, o.Commit(Commit{"g", "T", 1, 9}))
@@ -81,12 +81,18 @@ func TestCommitsAreCollectedForOneInterval(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Empty(t, p.batches, "one batch in flight at a time")
+		start = time.Now()
 		b.done(nil)
 		synctest.Wait()
 		_, ok := o.Pending("g", "T", 0)
 		require.False(t, ok, "written: the table has it")
 		b = <-p.batches
 		require.Equal(t, []Commit{{"g", "T", 1, 9}}, b.commits)
+		require.Zero(t, time.Since(start), "it has waited while the batch before was written")
+		require.NoError(t, o.Commit(Commit{"g", "T", 1, 10}))
+		b.done(errRefused)
+		b = <-p.batches
+		require.Equal(t, 100*time.Millisecond, time.Since(start), "a refusal is not repeated at once")
 		b.done(nil)
 	})
 }

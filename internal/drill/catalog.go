@@ -77,8 +77,8 @@ const (
 	recoverTimeout = 30 * time.Second // for an election, or a member's return
 	settle         = time.Second      // of load before the fault and after the recovery
 	pauseElection  = 2 * time.Second  // within which a new leader must be there when the old one stands still
-	// offsetsBound is the broker's consumerOffsetFlushInterval: what a commit may
-	// wait for company before it is replicated.
+	// offsetsBound is the broker's consumerOffsetFlushInterval, for which a commit
+	// waits for company, and as long again for being replicated.
 	offsetsBound = 200 * time.Millisecond
 )
 
