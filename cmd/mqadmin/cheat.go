@@ -23,6 +23,7 @@ Topics and messages
   mqadmin send orders hello                     or lines from standard input, or --file
   mqadmin send orders hello --tags paid --keys order-1 --delay 10s
   mqadmin tail orders -f                        --format '%t %q %o %k %b\n'
+  mqadmin msg query orders order-1              by key; then msg get ID, trace ID, resend ID
 
 Consumer groups
   mqadmin group ls

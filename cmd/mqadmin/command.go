@@ -59,7 +59,12 @@ const forever time.Duration = 0
 // run gives a sub-command its body. The time limit is --timeout, unless that was
 // not given and limit is more.
 func (o *options) run(cmd *cobra.Command, limit time.Duration, body func(s *session) error) *cobra.Command {
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	return o.runArgs(cmd, limit, func(s *session, _ []string) error { return body(s) })
+}
+
+// runArgs is run for a sub-command with arguments.
+func (o *options) runArgs(cmd *cobra.Command, limit time.Duration, body func(s *session, args []string) error) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := o.client()
 		if err != nil {
 			return err
@@ -79,7 +84,7 @@ func (o *options) run(cmd *cobra.Command, limit time.Duration, body func(s *sess
 		s.warn = func(format string, args ...any) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "mqadmin: "+format+"\n", args...)
 		}
-		err = body(s)
+		err = body(s, args)
 		if limit == forever && cmd.Context().Err() != nil {
 			err = nil // it was told to end
 		}

@@ -33,7 +33,7 @@ func newRoot() *cobra.Command {
 	flags.StringVar(&o.profile, "profile", "", "the profile to take name servers from, instead of the one in use")
 	must(root.RegisterFlagCompletionFunc("profile", completeProfiles))
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long one command may try")
-	root.AddCommand(localCommand(o), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o))
+	root.AddCommand(localCommand(o), drillCommand(), sendCommand(o), tailCommand(o), topicCommand(o), msgCommand(o))
 	root.AddCommand(configCommand(o), doctorCommand(o), profileCommand(o), cheatCommand(), versionCommand())
 	root.AddCommand(clusterCommand(o), newGroupCommand(o))
 	root.AddCommand(healthCommand(o), storeCommand(o))

@@ -76,25 +76,34 @@ func queryMsgTraceByIDCommand(o *options) *cobra.Command {
 	needText(cmd, &id, "msgId", "i", "id that its producer gave the message")
 	text(cmd, &topic, "traceTopic", "t", "topic of the traces")
 	return o.run(cmd, lengthy, func(s *session) error {
-		found, err := s.client.Query(s.ctx, admin.KeyQuery{Topic: topic, Key: id, End: time.Now().UnixMilli(), Max: 64})
+		records, err := readTrace(s, topic, id)
 		if err != nil {
 			return err
-		}
-		var records []traceRecord
-		for _, m := range found {
-			body, err := admin.Body(m)
-			if err != nil {
-				return err
-			}
-			for _, r := range parseTrace(string(body), m.BornHost().Addr().String()) {
-				if r.msgID == id {
-					records = append(records, r)
-				}
-			}
 		}
 		printTrace(s, records)
 		return nil
 	})
+}
+
+// readTrace returns what clients left about a message.
+func readTrace(s *session, topic, id string) ([]traceRecord, error) {
+	found, err := s.client.Query(s.ctx, admin.KeyQuery{Topic: topic, Key: id, End: time.Now().UnixMilli(), Max: 64})
+	if err != nil {
+		return nil, err
+	}
+	var records []traceRecord
+	for _, m := range found {
+		body, err := admin.Body(m)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range parseTrace(string(body), m.BornHost().Addr().String()) {
+			if r.msgID == id {
+				records = append(records, r)
+			}
+		}
+	}
+	return records, nil
 }
 
 func printTrace(s *session, records []traceRecord) {

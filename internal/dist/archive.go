@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"crypto/sha256"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,9 @@ func collect(o options, arch string) ([]file, error) {
 	}
 	var files []file
 	for _, p := range programs {
+		if err := checkStatic(p, arch, built[p]); err != nil {
+			return nil, err
+		}
 		files = append(files,
 			file{"bin/" + p, 0o755, fmt.Appendf(nil, script, p)},
 			file{"libexec/" + p, 0o755, built[p]})
@@ -100,6 +104,27 @@ func collect(o options, arch string) ([]file, error) {
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(f.data), f.name)
 	}
 	return append(files, file{"SHA256SUMS", 0o644, sums.Bytes()}), nil
+}
+
+// machines are the processors as program files name them.
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// checkStatic refuses a program that does not run on any Linux with the processor
+// that its archive is for: it must bring along all it needs.
+func checkStatic(name, arch string, data []byte) error {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("%s for linux/%s: %w", name, arch, err)
+	}
+	if want, known := machines[arch]; !known || f.Machine != want || f.Class != elf.ELFCLASS64 {
+		return fmt.Errorf("%s for linux/%s is a program for %s", name, arch, f.Machine)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			return fmt.Errorf("%s for linux/%s is not static: it has a segment %s", name, arch, p.Type)
+		}
+	}
+	return nil
 }
 
 // readFolder reads the files below a folder. Go files are the checks of these

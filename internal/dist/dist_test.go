@@ -5,6 +5,8 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"io/fs"
@@ -154,4 +156,24 @@ func TestBadArguments(t *testing.T) {
 	require.ErrorContains(t, run([]string{"tarball"}), "usage")
 	err := packArchives(options{root: t.TempDir(), out: t.TempDir(), arches: []string{"amd64"}, compile: build})
 	require.ErrorContains(t, err, "build for linux/amd64")
+}
+
+// TestCheckStatic makes headers of programs: one segment each.
+func TestCheckStatic(t *testing.T) {
+	t.Parallel()
+	program := func(machine elf.Machine, segment elf.ProgType) []byte {
+		var b bytes.Buffer
+		h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: 1, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64}
+		copy(h.Ident[:], elf.ELFMAG)
+		h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
+		require.NoError(t, binary.Write(&b, binary.LittleEndian, h))
+		require.NoError(t, binary.Write(&b, binary.LittleEndian, elf.Prog64{Type: uint32(segment)}))
+		return b.Bytes()
+	}
+	require.NoError(t, checkStatic("p", "arm64", program(elf.EM_AARCH64, elf.PT_LOAD)))
+	require.NoError(t, checkStatic("p", "amd64", program(elf.EM_X86_64, elf.PT_LOAD)))
+	require.ErrorContains(t, checkStatic("p", "arm64", program(elf.EM_X86_64, elf.PT_LOAD)), "p for linux/arm64 is a program for EM_X86_64")
+	require.ErrorContains(t, checkStatic("p", "arm64", program(elf.EM_AARCH64, elf.PT_INTERP)), "is not static: it has a segment PT_INTERP")
+	require.ErrorContains(t, checkStatic("p", "amd64", program(elf.EM_X86_64, elf.PT_DYNAMIC)), "PT_DYNAMIC")
+	require.ErrorContains(t, checkStatic("p", "arm64", []byte("#!/bin/sh\n")), "p for linux/arm64")
 }
