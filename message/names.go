@@ -53,7 +53,7 @@ func ValidGroup(name string) error {
 	return nil
 }
 
-func legalName(name string) bool {
+func legalName[N string | []byte](name N) bool {
 	for i := range len(name) {
 		switch c := name[i]; {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
@@ -62,7 +62,7 @@ func legalName(name string) bool {
 			return false
 		}
 	}
-	return name != ""
+	return len(name) > 0
 }
 
 // RetryTopic is the topic a group's failed messages come back through.
