@@ -68,6 +68,7 @@ func (s *Store) publish(m message.Stored, phy message.PhyOffset) Result {
 		s.indexMessage(m, phy, unique, keys)
 	}
 	s.arrivals = append(s.arrivals, Arrival{Topic: q.Topic(), QueueID: q.ID(), Offset: off, TagsCode: entry.TagsCode, Message: m})
+	s.publishLight(m, entry)
 	return Result{Phy: phy, Queue: off}
 }
 

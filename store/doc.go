@@ -82,6 +82,14 @@
 // delivery of delayed messages are computed again, from the delay levels as they
 // are configured then.
 //
+// # Light queues
+//
+// A message can be in more queues than its own (message.LightPrefix). Its record
+// says so, and nothing else does: Apply, rebuild and Verify all ask eachPlace or
+// the record itself. An entry of a light queue is one of a record with another
+// topic; what finds messages by their own topic (the key index, MessageAt) does
+// not know light queues.
+//
 // # Keys
 //
 // With Config.KeyIndex, Apply also adds each published message to the key index,

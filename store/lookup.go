@@ -190,6 +190,7 @@ func (s *Store) MessageAt(p message.PhyOffset) (message.Stored, error) {
 	}
 	found = found.Clone()
 	message.PatchOffsets(found, s.queueOffsetOf(found, p), p)
+	s.patchLight(found, p)
 	return found, nil
 }
 
@@ -224,20 +225,27 @@ func messageIn(data []byte, at int64) message.Stored {
 // queueOffsetOf finds the message's place in its queue by its position, which
 // grows with the offset.
 func (s *Store) queueOffsetOf(m message.Stored, p message.PhyOffset) message.QueueOffset {
-	q := s.queues.Queue(string(m.Topic()), m.QueueID())
-	if q == nil {
-		return 0
-	}
-	low, next, err := q.Range(s.minOffset())
-	if err != nil {
-		return 0
-	}
-	off, err := q.Search(low, next, func(e consumequeue.Entry) bool { return e.Phy >= p })
-	if err != nil || off == next {
-		return 0
-	}
-	if e, err := q.At(off); err != nil || e.Phy != p || e.CRC != crc32.Checksum(m, castagnoli) {
+	off, e, ok := s.entryOf(string(m.Topic()), m.QueueID(), p)
+	if !ok || e.CRC != crc32.Checksum(m, castagnoli) {
 		return 0
 	}
 	return off
+}
+
+// entryOf finds the entry of a queue that points at a position.
+func (s *Store) entryOf(topic string, queue int32, p message.PhyOffset) (message.QueueOffset, consumequeue.Entry, bool) {
+	q := s.queues.Queue(topic, queue)
+	if q == nil {
+		return 0, consumequeue.Entry{}, false
+	}
+	low, next, err := q.Range(s.minOffset())
+	if err != nil {
+		return 0, consumequeue.Entry{}, false
+	}
+	off, err := q.Search(low, next, func(e consumequeue.Entry) bool { return e.Phy >= p })
+	if err != nil || off == next {
+		return 0, consumequeue.Entry{}, false
+	}
+	e, err := q.At(off)
+	return off, e, err == nil && e.Phy == p
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +25,7 @@ import (
 
 var (
 	modelTopics = []string{"A", "B", message.TopicSchedule}
+	modelLight  = []string{"%LMQ%a", "%LMQ%b"}
 	modelQueues = int32(3)
 	modelWords  = []string{"", "a", "b c", "a c"}
 )
@@ -78,6 +81,11 @@ func (m *model) message(t *rapid.T) []byte {
 			msg.Properties = message.AppendProperty(msg.Properties, name, v)
 		}
 	}
+	if n := rapid.IntRange(0, 3).Draw(t, "light queues"); n > 0 {
+		names := rapid.SliceOfN(rapid.SampledFrom(modelLight), n, n).Draw(t, "names")
+		msg.Properties = message.AppendProperty(msg.Properties, message.PropertyInnerMultiDispatch, strings.Join(names, ","))
+		msg.Properties = message.AppendLightOffsets(msg.Properties, n)
+	}
 	b, err := msg.AppendStored(nil)
 	require.NoError(t, err)
 	return b
@@ -99,7 +107,7 @@ func (m *model) entry(t *rapid.T) (data []byte) {
 		case 3:
 			data = AppendCommand(data, opReverse, nil, nested...)
 		case 4:
-			data = AppendCommand(data, opDelete, []byte(rapid.SampledFrom(modelTopics).Draw(t, "deleted")), nested...)
+			data = AppendCommand(data, opDelete, []byte(rapid.SampledFrom(slices.Concat(modelTopics, modelLight)).Draw(t, "deleted")), nested...)
 		default:
 			data = append(data, m.message(t)...)
 		}
@@ -119,6 +127,7 @@ func (m *model) apply(t *rapid.T, index uint64) {
 func (m *model) compare(t *rapid.T) {
 	require.Equal(t, m.quiet.store.AppliedIndex(), m.wild.store.AppliedIndex())
 	require.Equal(t, m.quiet.state(modelTopics, modelQueues), m.wild.state(modelTopics, modelQueues))
+	require.Equal(t, m.quiet.state(modelLight, 1), m.wild.state(modelLight, 1))
 	m.wild.store.background.Wait() // a rebuild of keys
 	for _, topic := range modelTopics {
 		for _, key := range []string{"a", "c"} {

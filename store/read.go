@@ -138,6 +138,7 @@ type reading struct {
 	scanned int
 	removed int
 	full    bool
+	light   bool // the queue is a light one
 }
 
 // Get reads messages of a queue. Any goroutine.
@@ -179,7 +180,7 @@ func (s *Store) read(q *consumequeue.Queue, req *GetRequest, res *GetResult) {
 		req.MaxBytes = defaultMaxBytes
 	}
 	buf := s.reads.Get().(*readBuffer)
-	r := &reading{s: s, q: q, req: req, res: res, buf: buf, start: len(res.Messages)}
+	r := &reading{s: s, q: q, req: req, res: res, buf: buf, start: len(res.Messages), light: message.IsLightQueue(req.Topic)}
 	for !r.full && res.Err == nil && r.scanned < scanEntries && res.Next < res.Max {
 		r.step()
 	}
@@ -318,7 +319,7 @@ func (r *reading) fetch(group []pick) {
 		}
 		at := len(r.res.Messages)
 		r.res.Messages = append(r.res.Messages, rec...)
-		message.PatchOffsets(r.res.Messages[at:], p.off, p.Phy)
+		r.patch(r.res.Messages[at:], p)
 		r.res.Count++
 	}
 }
@@ -336,9 +337,20 @@ func (r *reading) fetchInPlace(p pick) {
 		r.damaged(p, reason)
 		return
 	}
-	message.PatchOffsets(rec, p.off, p.Phy)
+	r.patch(rec, p)
 	r.res.Messages = grown[:at+int(p.Size)]
 	r.res.Count++
+}
+
+// patch writes the offsets into the copy of a record that goes out. What is read
+// from a light queue keeps its own topic, queue and offset there, as in RocketMQ.
+func (r *reading) patch(rec message.Stored, p pick) {
+	off := p.off
+	if r.light && string(rec.Topic()) != r.req.Topic {
+		off = r.s.queueOffsetOf(rec, p.Phy)
+	}
+	r.s.patchLight(rec, p.Phy)
+	message.PatchOffsets(rec, off, p.Phy)
 }
 
 // checkRecord tells what is wrong with a record, or "". The checksum of the queue

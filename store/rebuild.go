@@ -36,10 +36,12 @@ func (s *Store) rebuild(damaged []consumequeue.Damage, suspects []KV) error {
 		return fmt.Errorf("note the rebuild of consume queues: %w", err)
 	}
 	err := s.walk(s.index.Load(), func(m message.Stored, _ message.PhyOffset) error {
-		if p := planOf(plans, m); p != nil {
-			p.seen++
-		}
-		return nil
+		return eachPlace(m, func(topic []byte, queue int32) error {
+			if p := planOf(plans, topic, queue); p != nil {
+				p.seen++
+			}
+			return nil
+		})
 	}, func(topic string) {
 		for _, p := range plans {
 			if p.state.Topic == topic {
@@ -54,15 +56,17 @@ func (s *Store) rebuild(damaged []consumequeue.Damage, suspects []KV) error {
 		return err
 	}
 	err = s.walk(s.index.Load(), func(m message.Stored, phy message.PhyOffset) error {
-		p := planOf(plans, m)
-		if p == nil {
-			return nil
-		}
-		if p.at++; p.at <= p.skip {
-			return nil
-		}
-		_, _, err := s.queues.Append(m.Topic(), m.QueueID(), s.queueEntry(m, phy))
-		return err
+		return eachPlace(m, func(topic []byte, queue int32) error {
+			p := planOf(plans, topic, queue)
+			if p == nil {
+				return nil
+			}
+			if p.at++; p.at <= p.skip {
+				return nil
+			}
+			_, _, err := s.queues.Append(topic, queue, s.queueEntry(m, phy))
+			return err
+		})
 	}, func(string) {})
 	if err != nil {
 		return fmt.Errorf("rebuild consume queues: %w", err)
@@ -80,8 +84,8 @@ func (s *Store) rebuild(damaged []consumequeue.Damage, suspects []KV) error {
 	return nil
 }
 
-func planOf(plans map[consumequeue.Key]*plan, m message.Stored) *plan {
-	return plans[consumequeue.Key{Topic: string(m.Topic()), QueueID: m.QueueID()}]
+func planOf(plans map[consumequeue.Key]*plan, topic []byte, queue int32) *plan {
+	return plans[consumequeue.Key{Topic: string(topic), QueueID: queue}]
 }
 
 func (s *Store) resetPlanned(plans map[consumequeue.Key]*plan) error {

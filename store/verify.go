@@ -293,10 +293,16 @@ func (v *verifier) entry(e commitlog.Entry, off int64) error {
 	})
 }
 
-// published compares a message with the entry that should point at it.
+// published compares a message with the entries that should point at it.
 func (v *verifier) published(m message.Stored, phy message.PhyOffset) error {
 	v.report.Messages++
-	key := consumequeue.Key{Topic: string(m.Topic()), QueueID: m.QueueID()}
+	return eachPlace(m, func(topic []byte, queue int32) error {
+		return v.place(consumequeue.Key{Topic: string(topic), QueueID: queue}, m, phy)
+	})
+}
+
+// place compares a message with its entry in one queue.
+func (v *verifier) place(key consumequeue.Key, m message.Stored, phy message.PhyOffset) error {
 	c, known := v.cursors[key]
 	if !known {
 		if v.kv == nil || message.ValidTopic(key.Topic) != nil || key.QueueID < 0 {

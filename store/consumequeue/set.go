@@ -68,6 +68,7 @@ type Set struct {
 	// The applier itself reads them without it.
 	mu     sync.RWMutex
 	topics map[string]*topic
+	light  int // light queues among them
 
 	// Of the applier alone.
 	changed  []*Queue
@@ -123,6 +124,13 @@ func (s *Set) Topics(prefix string) []string {
 		}
 	}
 	return names
+}
+
+// LightQueues counts the topics that are light queues. Any goroutine.
+func (s *Set) LightQueues() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.light
 }
 
 // Append adds an entry to a queue, which is made if it does not exist, and
@@ -210,6 +218,9 @@ func (s *Set) insert(t *topic, q *Queue) {
 	queues = append(append(append(queues, t.queues[:at]...), q), t.queues[at:]...)
 	s.mu.Lock()
 	t.queues = queues
+	if s.topics[t.name] == nil && message.IsLightQueue(t.name) {
+		s.light++
+	}
 	s.topics[t.name] = t
 	s.mu.Unlock()
 }
@@ -240,6 +251,9 @@ func (s *Set) DeleteTopic(name string) {
 	}
 	s.mu.Lock()
 	delete(s.topics, name)
+	if message.IsLightQueue(name) {
+		s.light--
+	}
 	s.mu.Unlock()
 	t.deleted.Store(true)
 	s.doomed = append(s.doomed, t)
