@@ -102,6 +102,7 @@ type Broker struct {
 	clients      *group.Clients
 	offsets      *group.Offsets
 	earlier      *logging.Limited // about offsets that go back
+	unlit        *logging.Limited // about light queues that a message does not get into
 	delay        *delay.Scheduler
 	timers       *delay.Timers
 	checker      *transaction.Checker
@@ -423,6 +424,7 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 		}
 	}
 	b.earlier = logging.NewLimited(b.log, earlierEvery)
+	b.unlit = logging.NewLimited(b.log, earlierEvery)
 	b.offsets, err = group.NewOffsets(group.OffsetsConfig{
 		Proposer: offsetProposer{b.node}, FlushInterval: cfg.OffsetFlushInterval, Logger: b.log,
 	})
@@ -430,13 +432,13 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 		return err
 	}
 	b.delay, err = delay.New(delay.Config{
-		Log: newDelayLog(b, len(b.levels)), Levels: b.levels, StoreHost: b.addr, Deliverable: b.deliverable, Logger: b.log,
+		Log: newDelayLog(b, len(b.levels)), Levels: b.levels, StoreHost: b.addr, Deliverable: b.deliverable, Properties: b.lightLater, Logger: b.log,
 	})
 	if err != nil {
 		return err
 	}
 	b.timers, err = delay.NewTimers(delay.TimersConfig{
-		Log: &timerLog{b: b}, StoreHost: b.addr, Deliverable: b.deliverable, Logger: b.log,
+		Log: &timerLog{b: b}, StoreHost: b.addr, Deliverable: b.deliverable, Properties: b.lightLater, Logger: b.log,
 	})
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ func (b *Broker) handleCleanUnused(ctx context.Context, _ request) (*protocol.Re
 		if _, ok := b.meta.Topic(name); ok || b.meta.SystemTopic(name) || message.ValidTopic(name) != nil {
 			continue
 		}
+		if message.IsLightQueue(name) {
+			continue // has no topic; DELETE_TOPIC removes it by its name
+		}
 		b.offsets.ForgetTopic(name)
 		b.stats.DeleteTopic(name)
 		b.counters.forgetTopic(name)

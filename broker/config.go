@@ -341,8 +341,6 @@ var inertKeys = map[string][]string{
 	"there is one kind of store, and an acknowledgement waits for the group": {"storeType", "syncFlushTimeout"},
 	"not built yet": {
 		"authenticationEnabled", "authorizationEnabled", "recallMessageEnable", "aclEnable", "enableCalcFilterBitMap", "enableConsumeQueueExt",
-		"enableLmq",
-		"enableMultiDispatch",
 		"messageIndexSafe",
 		"enableScheduleAsyncDeliver", "offsetCheckInSlave", "forceRegister", "rocketmqHome", "duplicationEnable",
 		"highSpeedMode", "commercialEnable", "debugLockEnable"},

@@ -9,8 +9,8 @@ import (
 	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
-// DeliveryConfig holds the keys of transactions, request-reply and producer
-// de-duplication.
+// DeliveryConfig holds the keys of transactions, request-reply, producer
+// de-duplication and light queues.
 type DeliveryConfig struct {
 	// TransactionTimeout is how old a half message is before its producer group
 	// is asked about it, TransactionInterval the time between two such
@@ -38,6 +38,16 @@ type DeliveryConfig struct {
 	// within the window, the oldest are forgotten before its end.
 	DeduplicateWindow  time.Duration `cfg:"deduplicateWindowMillis" unit:"ms" live:"true" group:"true" min:"1" max:"86400000"`
 	DeduplicateEntries int           `cfg:"deduplicateEntriesMax" live:"true" group:"true" min:"5" max:"20000000"`
+
+	// LightQueues lets clients read light queues (%LMQ%…), which need no topic, and
+	// consume with groups whose names begin so and need no settings. With
+	// MultiDispatch, too, a message can be read from the light queues that it names
+	// in the property INNER_MULTI_DISPATCH. Switch both on when all members of the
+	// group run a version that has them. LightQueuesMax is how many light queues
+	// there may be; messages that would make more are refused.
+	LightQueues    bool `cfg:"enableLmq" live:"true" group:"true"`
+	MultiDispatch  bool `cfg:"enableMultiDispatch" live:"true" group:"true"`
+	LightQueuesMax int  `cfg:"maxLmqConsumeQueueNum" live:"true" group:"true" min:"0" max:"1000000"`
 }
 
 func defaultDelivery() DeliveryConfig {
@@ -48,6 +58,7 @@ func defaultDelivery() DeliveryConfig {
 		StoreReply:          true,
 		DeduplicateWindow:   2 * time.Minute,
 		DeduplicateEntries:  1_000_000,
+		LightQueuesMax:      20_000,
 	}
 }
 

@@ -180,7 +180,7 @@ func (b *Broker) handleResetOffset(_ context.Context, r request) (*protocol.Resp
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	topic, ok := b.meta.Topic(topicName)
+	topic, ok := b.topicConfig(topicName)
 	if !ok {
 		return nil, refuse(protocol.StatusSystemError, "[reset-offset] reset offset failed, no topic in this broker. topic=%s", topicName)
 	}

@@ -21,7 +21,7 @@ func (b *Broker) topicsOf(name, topic string, all bool) []*protocol.TopicConfig 
 	subs := b.clients.Subscriptions(name)
 	var out []*protocol.TopicConfig
 	for _, n := range names {
-		cfg, ok := b.meta.Topic(n)
+		cfg, ok := b.topicConfig(n)
 		if !ok || !all && len(subs) > 0 && subs[n] == nil {
 			continue
 		}
@@ -43,7 +43,7 @@ func (b *Broker) addConsumeStats(s *protocol.ConsumeStats, name, topic string, q
 		s.Offsets[protocol.MessageQueue{Topic: topic, BrokerName: b.brokerName, QueueID: q}] = o
 		behind += o.BrokerOffset - o.ConsumerOffset
 	}
-	s.ConsumeTps += b.stats.GroupGetRate(topic, name)
+	s.ConsumeTps += b.stats.GroupGetRate(lightStats(topic), lightStats(name))
 	return behind
 }
 
@@ -88,7 +88,7 @@ func (b *Broker) handleTimeSpan(_ context.Context, r request) (*protocol.Respons
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	topic, ok := b.meta.Topic(name)
+	topic, ok := b.topicConfig(name)
 	if !ok {
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist", name)
 	}

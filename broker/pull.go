@@ -131,7 +131,7 @@ func (b *Broker) pull(p *pullRequest, call remoting.Call, first bool) {
 	if res.Status == store.Found {
 		buf.B = res.Messages
 		resp.Body, resp.Release = res.Messages, buf.Release
-		b.stats.Get(p.topic, p.group, p.queue, int64(res.Next), res.Count, len(res.Messages), time.Since(began))
+		b.stats.Get(lightStats(p.topic), lightStats(p.group), p.queue, int64(res.Next), res.Count, len(res.Messages), time.Since(began))
 	} else {
 		b.stats.GetMissed()
 		buf.Release()
@@ -206,7 +206,7 @@ func (b *Broker) checkPull(p *pullRequest) (*selection, error) {
 	if !cfg.ConsumeEnable {
 		return nil, refuse(protocol.StatusNoPermission, "subscription group no permission, %s", p.group)
 	}
-	topic, ok := b.meta.Topic(p.topic)
+	topic, ok := b.topicConfig(p.topic)
 	if !ok {
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist, apply first please!", p.topic)
 	}
@@ -247,7 +247,7 @@ func (b *Broker) subscription(p *pullRequest, cfg *protocol.SubscriptionGroupCon
 // background when that is allowed: a reading goroutine must not wait for the
 // group of brokers, and the defaults hold meanwhile.
 func (b *Broker) groupForPull(name string) (*protocol.SubscriptionGroupConfig, error) {
-	if cfg, ok := b.meta.Group(name); ok {
+	if cfg, ok := b.groupConfig(name); ok {
 		return cfg, nil
 	}
 	if err := b.mayCreateGroup(name); err != nil {

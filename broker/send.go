@@ -122,6 +122,10 @@ func (op *sendOp) build() error {
 		return refuse(protocol.StatusNoPermission, "Sending message to topic[%s] is forbidden.", h.Topic)
 	}
 	if !known {
+		if b.lightQueue(string(h.Topic)) {
+			return refuse(protocol.StatusNoPermission, "Sending message to light queue[%s] is forbidden, send to a topic and name the queue in the property %s",
+				h.Topic, message.PropertyInnerMultiDispatch)
+		}
 		var err error
 		if topic, err = op.createTopic(); err != nil {
 			return err
@@ -190,6 +194,9 @@ func (op *sendOp) buildSingle(topic *protocol.TopicConfig) error {
 	case !dead:
 		op.props, err = b.later(&op.msg, op.props, found.delay, &found.timing)
 	}
+	if err == nil && found.light != nil && op.reply == nil {
+		op.props, err = b.light(&op.msg, topic.TopicName, op.props, found.light)
+	}
 	if err != nil {
 		return err
 	}
@@ -253,7 +260,8 @@ func (op *sendOp) buildBatch() error {
 		op.openOnce(metadata.OncePublish)
 	}
 	err := message.EachBatchItem(op.r.cmd.Body, func(item message.BatchItem) error {
-		op.props = message.AppendProperties(append(op.props[:0], item.Properties...), outer)
+		props := dropProperty(item.Properties, message.PropertyInnerMultiQueueOffset)
+		op.props = message.AppendProperties(append(op.props[:0], props...), outer)
 		op.msg.Flag, op.msg.Body, op.msg.Properties = item.Flag, item.Body, op.props
 		return op.add()
 	})
@@ -270,6 +278,7 @@ func (op *sendOp) buildBatch() error {
 type foundProperties struct {
 	delay, transaction, unique []byte
 	requester                  []byte // the client that waits for a reply
+	light                      []byte // light queues to be read from, too
 	timing                     timing
 	sharded                    bool
 }
@@ -306,6 +315,10 @@ func sendProperties(dst, props []byte, cluster string) ([]byte, foundProperties)
 			found.sharded = true
 		case message.PropertyReplyToClient:
 			found.requester = v
+		case message.PropertyInnerMultiDispatch:
+			found.light = v
+		case message.PropertyInnerMultiQueueOffset:
+			return true // the broker's alone
 		default:
 			found.timing.note(k, v)
 		}
@@ -357,7 +370,7 @@ func (op *sendOp) deadLetter(topic *protocol.TopicConfig) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	cfg, ok := op.b.meta.Group(group)
+	cfg, ok := op.b.groupConfig(group)
 	if !ok {
 		return false, refuse(protocol.StatusSubscriptionGroupMissing, "subscription group not exist, %s", group)
 	}

@@ -83,7 +83,7 @@ func (b *Broker) handleSendBack(ctx context.Context, r request) (*protocol.Respo
 		return nil, err
 	}
 	b.stats.Put(statsTopic(m.Topic), 1, len(plan.data))
-	b.stats.SendBack(originTopic(original), h.Group)
+	b.stats.SendBack(originTopic(original), lightStats(h.Group))
 	if dead {
 		add(b.counters.dead, topicGroup{originTopic(original), h.Group}, 1)
 	}
@@ -128,7 +128,7 @@ func (b *Broker) mayCreateGroup(name string) error {
 // groupForWrite returns a group's settings and, when it is new and may be
 // created, adds the command that creates it to the plan.
 func (b *Broker) groupForWrite(name string, plan *proposalPlan) (*protocol.SubscriptionGroupConfig, error) {
-	if cfg, ok := b.meta.Group(name); ok {
+	if cfg, ok := b.groupConfig(name); ok {
 		return cfg, nil
 	}
 	if err := b.mayCreateGroup(name); err != nil {

@@ -69,6 +69,9 @@ func (b *Broker) putTopics(ctx context.Context, changes ...topicChange) (*protoc
 		if err := b.checkNewTopic(topic.TopicName); err != nil {
 			return nil, err
 		}
+		if b.lightQueue(topic.TopicName) {
+			return nil, refuse(protocol.StatusSystemError, "topic[%s] is a light queue, which has one queue and no other settings (enableLmq)", topic.TopicName)
+		}
 		if topic.ReadQueueNums < 0 || topic.WriteQueueNums < 0 || topic.Perm < 0 {
 			return nil, refuse(protocol.StatusSystemError, "topic[%s]: queue numbers and permission must be at least 0", topic.TopicName)
 		}
@@ -163,6 +166,9 @@ func (b *Broker) putGroups(ctx context.Context, groups ...*protocol.Subscription
 		if err := message.ValidGroup(cfg.GroupName); err != nil {
 			return nil, err
 		}
+		if b.lightQueue(cfg.GroupName) {
+			return nil, refuse(protocol.StatusSystemError, "group[%s] is one of light queues, which has no settings of its own (enableLmq)", cfg.GroupName)
+		}
 		plan.command(metadata.AppendPutGroup(plan.data, cfg, metadata.Upsert))
 		if cfg.RetryQueueNums > 0 {
 			if _, err := b.topicForWrite(message.RetryTopic(cfg.GroupName), cfg.RetryQueueNums, &plan); err != nil {
@@ -230,7 +236,7 @@ func (b *Broker) handleAllTopics(context.Context, request) (*protocol.Response, 
 // handleTopicConfig serves GET_TOPIC_CONFIG.
 func (b *Broker) handleTopicConfig(_ context.Context, r request) (*protocol.Response, error) {
 	name := r.cmd.Str("topic")
-	t, ok := b.meta.Topic(name)
+	t, ok := b.topicConfig(name)
 	if !ok || b.hidden(name) {
 		return nil, refuse(protocol.StatusTopicNotExist, "No topic in this broker. topic: %s", name)
 	}
@@ -261,7 +267,7 @@ func (b *Broker) handleAllGroups(context.Context, request) (*protocol.Response, 
 // handleGroupConfig serves GET_SUBSCRIPTIONGROUP_CONFIG.
 func (b *Broker) handleGroupConfig(_ context.Context, r request) (*protocol.Response, error) {
 	name := r.cmd.Str("group")
-	g, ok := b.meta.Group(name)
+	g, ok := b.groupConfig(name)
 	if !ok {
 		return nil, refuse(protocol.StatusSubscriptionGroupMissing, "No group in this broker. group: %s", name)
 	}
@@ -283,7 +289,7 @@ func (b *Broker) handleSystemTopics(context.Context, request) (*protocol.Respons
 // queue of a topic.
 func (b *Broker) handleTopicStats(_ context.Context, r request) (*protocol.Response, error) {
 	name := r.cmd.Str("topic")
-	topic, ok := b.meta.Topic(name)
+	topic, ok := b.topicConfig(name)
 	if !ok {
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist", name)
 	}

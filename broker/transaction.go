@@ -153,6 +153,7 @@ func (b *Broker) endRecord(half message.Stored, offset message.QueueOffset, phy 
 	if m.Properties, err = b.later(&m, m.Properties, text, &times); err != nil {
 		return nil, err
 	}
+	m.Properties = b.lightLater([]byte(m.Topic), m.Properties)
 	final, err := m.AppendStored(nil)
 	if err != nil {
 		return nil, err

@@ -33,10 +33,10 @@ func (b *batch) full(size int) bool {
 func (b *batch) pass(to message.QueueOffset) { b.to = max(b.to, to) }
 
 // add takes a message in, or passes over it with an error.
-func (b *batch) add(e *Entry, host netip.AddrPort, deliverable func([]byte) bool) error {
+func (b *batch) add(e *Entry, host netip.AddrPort, deliverable func([]byte) bool, more func(topic, props []byte) []byte) error {
 	b.pass(e.Offset + 1)
 	start := len(b.buf)
-	out, prop, err := appendDelivery(b.buf, b.prop, e.Record, host)
+	out, prop, err := appendDelivery(b.buf, b.prop, e.Record, host, more)
 	b.prop = prop
 	if err != nil {
 		return err

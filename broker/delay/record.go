@@ -20,13 +20,13 @@ var ErrUndeliverable = errors.New("delay: undeliverable message")
 // for the collector to stamp; host replaces the store host unless it is zero.
 // Errors wrap ErrUndeliverable; dst comes back unchanged then.
 func AppendDelivery(dst []byte, rec message.Stored, host netip.AddrPort) ([]byte, error) {
-	out, _, err := appendDelivery(dst, nil, rec, host)
+	out, _, err := appendDelivery(dst, nil, rec, host, nil)
 	return out, err
 }
 
 // appendDelivery is AppendDelivery with a buffer for the properties, which
-// comes back for the next message.
-func appendDelivery(dst, buf []byte, rec message.Stored, host netip.AddrPort) (out, props []byte, err error) {
+// comes back for the next message, and with Config.Properties as more.
+func appendDelivery(dst, buf []byte, rec message.Stored, host netip.AddrPort, more func(topic, props []byte) []byte) (out, props []byte, err error) {
 	topic, queueID, err := destination(rec.Properties())
 	if err != nil {
 		return dst, buf, err
@@ -35,6 +35,9 @@ func appendDelivery(dst, buf []byte, rec message.Stored, host netip.AddrPort) (o
 		host = rec.StoreHost()
 	}
 	props = message.DeleteProperty(buf[:0], rec.Properties(), message.PropertyDelayTimeLevel)
+	if more != nil {
+		props = more(topic, props)
+	}
 	m := message.Message{
 		QueueID: queueID, Flag: rec.Flag(), SysFlag: rec.SysFlag(), ReconsumeTimes: rec.ReconsumeTimes(),
 		BornTimestamp: rec.BornTimestamp(), BornHost: rec.BornHost(), StoreHost: host,

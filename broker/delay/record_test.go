@@ -115,7 +115,7 @@ func BenchmarkAppendDelivery(b *testing.B) {
 		if bt.full(len(rec)) {
 			bt.reset(0)
 		}
-		if err := bt.add(&Entry{Record: rec}, broker, nil); err != nil {
+		if err := bt.add(&Entry{Record: rec}, broker, nil, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

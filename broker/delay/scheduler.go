@@ -66,6 +66,9 @@ type Config struct {
 	// was deleted goes with it. It is asked here, by the leader, so that
 	// replicas cannot differ about it. Nil = all are deliverable.
 	Deliverable func(topic []byte) bool
+	// Properties may add to the properties of a message on its way to a topic;
+	// nil = they stay as they are.
+	Properties func(topic, props []byte) []byte
 	// Logger; nil = no logging.
 	Logger hclog.Logger
 }
@@ -253,7 +256,7 @@ func (l *level) add(e *Entry) bool {
 		l.batch.pass(e.Offset)
 		return false
 	}
-	if err := l.batch.add(e, l.s.cfg.StoreHost, l.s.cfg.Deliverable); err != nil {
+	if err := l.batch.add(e, l.s.cfg.StoreHost, l.s.cfg.Deliverable, l.s.cfg.Properties); err != nil {
 		l.s.log.Error("passed over a delayed message", "level", l.number, "offset", e.Offset, "error", err)
 	}
 	return true

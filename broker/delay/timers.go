@@ -58,6 +58,7 @@ type TimersConfig struct {
 	Log         TimerLog
 	StoreHost   netip.AddrPort
 	Deliverable func(topic []byte) bool
+	Properties  func(topic, props []byte) []byte
 	Logger      hclog.Logger
 
 	// Of tests: entries of a slot held in memory, 0 = heldMax.
@@ -389,7 +390,7 @@ func (r *timerRun) collect(s *slot, now int64) {
 			break
 		}
 		if err == nil {
-			err = r.batch.add(&Entry{Offset: e.off, Record: rec}, r.t.cfg.StoreHost, r.t.cfg.Deliverable)
+			err = r.batch.add(&Entry{Offset: e.off, Record: rec}, r.t.cfg.StoreHost, r.t.cfg.Deliverable, r.t.cfg.Properties)
 		}
 		if err != nil {
 			lost, why = lost+1, fmt.Errorf("offset %d: %w", e.off, err)

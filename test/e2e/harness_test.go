@@ -200,12 +200,12 @@ func checkedCluster(t *testing.T) *cluster {
 }
 
 // strictBroker starts the broker whose settings are not the usual ones: topics and groups have to be made by hand,
-// transactions are refused, the trace topic is there, selectors hold for retried messages, and the delay levels are 1, 2 and
-// then always 1 s.
+// transactions are refused, the trace topic is there, selectors hold for retried messages, messages may name light queues, and
+// the delay levels are 1, 2 and then always 1 s.
 func strictBroker(t *testing.T) *cluster {
 	t.Helper()
 	return strict.get(t, "--nodes", "1", "--set", "autoCreateTopicEnable=false,autoCreateSubscriptionGroup=false,rejectTransactionMessage=true,"+
-		"traceTopicEnable=true,filterSupportRetry=true,messageDelayLevel=1s 2s 1s 1s 1s")
+		"traceTopicEnable=true,filterSupportRetry=true,enableLmq=true,enableMultiDispatch=true,messageDelayLevel=1s 2s 1s 1s 1s")
 }
 
 // quickChecks makes brokers ask about a transaction after half a second and then every second, and not give up while a
