@@ -109,10 +109,10 @@ type Config struct {
 	ProposalBytesMax int64
 
 	// InstallRate is how many bytes a second are sent to a member that is brought
-	// up from the live log (default 16 MiB; negative: as fast as it goes). All
-	// members on two cores and one disk, which other work kept busy, so roughly:
-	// the 99th percentile of senders was 0.5 to 1.1 times that without a transfer
-	// at 16 MiB/s, 4 times at 32 MiB/s and without a bound. `make refill` measures it.
+	// up from the live log (default 16 MiB; negative: as fast as it goes). With all
+	// members on two cores and one disk the 99th percentile of senders was 1.24 times
+	// that without a transfer during one of 5 GB at 16 MiB/s, and 3 to 4 times during
+	// short ones at 32 MiB/s or without a bound. `make refill` measures it.
 	InstallRate int64
 
 	// CompareRate is how many bytes a second of the members' logs are compared with
