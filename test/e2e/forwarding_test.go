@@ -273,7 +273,7 @@ func TestRollingRestartWithoutErrors(t *testing.T) {
 		require.NoError(t, syscall.Kill(b.PID, syscall.SIGKILL))
 	}
 	for _, b := range s.Brokers {
-		require.Eventually(t, func() bool { return syscall.Kill(b.PID, 0) != nil || raftRole(b.Addr) == "" }, 10*time.Second, 10*time.Millisecond)
+		b.awaitPorts(t)
 		procs[b.ID] = c.member(t, b.ID)
 	}
 	joined := func(addr string) {
