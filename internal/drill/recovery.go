@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/cometmq/cometmq/internal/local"
@@ -121,30 +122,50 @@ func (t *trial) joined(ctx context.Context, ids ...string) error {
 	return nil
 }
 
-// apart waits for all members to have applied what the leader has, and returns
-// those that do not get there.
+// standing is where a member stands: the last entry it has applied, and where its
+// log ends, which is the same on all when nothing is sent any more.
+type standing struct{ applied, end int64 }
+
+// standings asks all members; those that do not answer are left out.
+func (t *trial) standings(ctx context.Context) (of map[string]standing, leader string) {
+	of = map[string]standing{}
+	for _, b := range t.local.Status(ctx).Brokers {
+		table, err := t.client.Runtime(ctx, b.Addr)
+		if err != nil {
+			continue
+		}
+		applied, err := strconv.ParseInt(table["raftAppliedIndex"], 10, 64)
+		end, err2 := strconv.ParseInt(table["commitLogMaxOffset"], 10, 64)
+		if err != nil || err2 != nil {
+			continue
+		}
+		of[b.ID] = standing{applied, end}
+		if b.Role == local.RoleLeader {
+			leader = b.ID
+		}
+	}
+	return of, leader
+}
+
+// apart waits for all members to have applied what the leader had when it was
+// first asked, since stock clients go on sending, and returns those that do not
+// get there.
 func (t *trial) apart(ctx context.Context) ([]string, error) {
 	if t.local == nil {
 		return nil, nil // the members' addresses are not ours to know
 	}
 	ctx, cancel := context.WithTimeout(ctx, recoverTimeout)
 	defer cancel()
+	var want standing
 	for {
-		var want string
-		have := map[string]string{}
-		for _, b := range t.local.Status(ctx).Brokers {
-			table, err := t.client.Runtime(ctx, b.Addr)
-			if err != nil {
-				continue
-			}
-			have[b.ID] = table["raftAppliedIndex"] + " " + table["commitLogMaxOffset"]
-			if b.Role == local.RoleLeader {
-				want = have[b.ID]
-			}
+		have, leader := t.standings(ctx)
+		if want.applied == 0 && leader != "" {
+			want = have[leader]
 		}
 		var apart []string
 		for _, id := range t.cluster.Members() {
-			if have[id] != want || want == "" {
+			h, answers := have[id]
+			if !answers || want.applied == 0 || h.applied < want.applied || h.applied == want.applied && h.end != want.end {
 				apart = append(apart, id)
 			}
 		}
