@@ -101,6 +101,7 @@ type Broker struct {
 	node         *dledger.Node
 	clients      *group.Clients
 	offsets      *group.Offsets
+	reporters    *group.Reporters
 	earlier      *logging.Limited // about offsets that go back
 	unlit        *logging.Limited // about light queues that a message does not get into
 	delay        *delay.Scheduler
@@ -423,6 +424,7 @@ func (b *Broker) assemble(cfg *Config, main, vip net.Listener) error {
 			return err
 		}
 	}
+	b.reporters = group.NewReporters(lateWindow, nil)
 	b.earlier = logging.NewLimited(b.log, earlierEvery)
 	b.unlit = logging.NewLimited(b.log, earlierEvery)
 	b.offsets, err = group.NewOffsets(group.OffsetsConfig{

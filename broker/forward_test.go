@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -63,6 +64,32 @@ func TestEveryCodeIsForwarded(t *testing.T) {
 // steady is a body without what changes from one moment to the next.
 func steady(body []byte) string {
 	return regexp.MustCompile(`"(contactMs|bytesPerSecond)":\d+`).ReplaceAllString(string(body), `"$1":0`)
+}
+
+// An offset that was on its way to a leader when that was deposed comes by it to
+// the next one, after newer ones.
+func TestLateReportsOfOffsetsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	cluster := testcluster.Start(t, testcluster.Options{Nodes: 3})
+	direct, late := newClient(t, cluster.Leader().Addr), newClient(t, cluster.Follower().Addr)
+	direct.createTopic("t", 1, 6)
+	offset := func() int64 {
+		return direct.offsetOf(protocol.CodeQueryConsumerOffset, "consumerGroup", "g", "topic", "t", "queueId", "0")
+	}
+	report := func(c *client, offset int) *protocol.Command {
+		return c.call(fields(protocol.CodeUpdateConsumerOffset, "consumerGroup", "g", "topic", "t", "queueId", "0", "commitOffset", strconv.Itoa(offset)))
+	}
+	direct.commit("g", "t", 0, 100)
+	resp := report(late, 50)
+	require.Equal(t, protocol.StatusSystemError, resp.Code)
+	require.Contains(t, resp.Remark, "offset 50 of queue 0 is earlier than what another connection has reported")
+	require.EqualValues(t, 100, offset())
+	late.commit("g", "t", 0, 120)
+	require.EqualValues(t, 120, offset(), "a newer one is taken whichever way it comes")
+	late.commit("g", "t", 0, 60)
+	require.EqualValues(t, 60, offset(), "and who reported last may go back")
+	direct.commit("g", "t", 0, 40)
+	require.EqualValues(t, 40, offset(), "and so may who speaks with the leader")
 }
 
 // Only members may say for whom a request is.

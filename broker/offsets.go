@@ -54,22 +54,47 @@ func (b *Broker) handleUpdateOffset(r request) {
 		}
 		r.reply(&protocol.Response{Code: protocol.StatusSuccess, Header: protocol.EmptyHeader{}})
 	}
-	b.warnOfEarlier(c, "a commit", r.forwarded())
-	if r.call.Oneway() {
+	var conn uint64
+	if c := r.conn(); c != nil {
+		conn = c.ID()
+	}
+	if b.lateReport(c, conn, "a commit", r.forwarded()) {
+		if !r.call.Oneway() {
+			b.fail(r, refuse(protocol.StatusSystemError, "offset %d of queue %d is earlier than what another connection has reported within %v: ask the leader, or later",
+				c.Offset, c.Queue, lateWindow))
+			return
+		}
+		answer(nil)
+	} else if r.call.Oneway() {
 		answer(b.offsets.Commit(c))
 	} else if err := b.offsets.CommitWait(c, answer); err != nil {
 		answer(err)
 	}
 }
 
-// warnOfEarlier says that a stored offset goes back. That is right after a reset,
-// and right to store in any case: to ignore it could skip messages. But it may
-// also be a report that was held up on its way and comes after a newer one.
-func (b *Broker) warnOfEarlier(c group.Commit, by string, forwarded bool) {
+// lateWindow is how long after a report of one connection an earlier one of
+// another, which came by another member, counts as late: clients report every 5 s,
+// and the connections of a member that has stopped are gone after 10.
+const lateWindow = 10 * time.Second
+
+// lateReport tells whether a report of an offset was held up on its way until
+// after newer ones, see group.Reporters: it is not stored. Any other is taken,
+// also one that goes back, which is right after a reset; to ignore that could skip
+// messages.
+func (b *Broker) lateReport(c group.Commit, conn uint64, by string, forwarded bool) bool {
 	if have, ok := b.consumerOffset(c.Group, c.Topic, c.Queue); ok && have > c.Offset {
-		b.earlier.Warn("a consumer reported an earlier offset than it had: it goes back on purpose, or the report was held up on its way; messages are repeated",
-			"group", c.Group, "topic", c.Topic, "queue", c.Queue, "had", have, "reported", c.Offset, "by", by, "forwarded", forwarded)
+		late := forwarded && b.reporters.Late(c, conn)
+		what := "a consumer reported an earlier offset than it had: it goes back on purpose, or the report was held up on its way; messages are repeated"
+		if late {
+			what = "a consumer's report of its offset came after newer ones and is left alone"
+		}
+		b.earlier.Warn(what, "group", c.Group, "topic", c.Topic, "queue", c.Queue, "had", have, "reported", c.Offset, "by", by, "forwarded", forwarded)
+		if late {
+			return true
+		}
 	}
+	b.reporters.Took(c, conn)
+	return false
 }
 
 // offsetError says of a commit that was given up what is known of it.
@@ -93,8 +118,7 @@ func checkCommit(c group.Commit) error {
 func (b *Broker) commitPulled(p *pullRequest) {
 	c := group.Commit{Group: p.group, Topic: p.topic, Queue: p.queue, Offset: p.commit}
 	err := checkCommit(c)
-	if err == nil {
-		b.warnOfEarlier(c, "a pull", p.relayed)
+	if err == nil && !b.lateReport(c, p.conn, "a pull", p.relayed) {
 		err = b.offsets.Commit(c)
 	}
 	if err != nil {

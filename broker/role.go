@@ -19,6 +19,7 @@ func (b *Broker) roleChanged(c dledger.RoleChange) {
 		// Offsets committed in an earlier time as leader are history; the log
 		// has what counts.
 		b.offsets.Drop("leadership gained")
+		b.reporters.Restart()
 		b.forgetRelayed()
 		b.term.Store(c.Term)
 		b.leading.Store(true)
