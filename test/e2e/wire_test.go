@@ -114,9 +114,9 @@ func TestIdlePullIsHeld(t *testing.T) {
 	c.createTopic(t, topic, 1)
 	addr := c.leader(t).Addr
 	held := func(offset int64, d time.Duration) (*wire, time.Time) {
-		w := dial(t, addr)
+		w, asked := dial(t, addr), time.Now()
 		w.write(t, frame{Code: 11, Ext: with(pullFields(topic, 0, offset), "subscription", "A", "sysFlag", "6", "suspendTimeoutMillis", strconv.FormatInt(d.Milliseconds(), 10))})
-		return w, time.Now()
+		return w, asked
 	}
 	send := func(tag string) {
 		must(t, addr, 10, with(sendFields(topic, 0), "properties", "TAGS\x01"+tag), []byte(tag))
