@@ -133,6 +133,10 @@ func decode(resp *protocol.Command, err error, into body, action string) error {
 	if err != nil {
 		return err
 	}
+	if len(resp.Body) == 0 && resp.Remark != "" {
+		// RocketMQ's broker says so of a queue that does not exist, with success.
+		return fmt.Errorf("%s: %s", action, resp.Remark)
+	}
 	if err := into.Decode(resp.Body); err != nil {
 		return fmt.Errorf("%s: read the answer: %w", action, err)
 	}

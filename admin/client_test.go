@@ -227,6 +227,11 @@ func TestJavaServersAreUnderstood(t *testing.T) {
 	require.ErrorContains(t, err, `cluster "c2"`)
 	_, err = c.Member(t.Context(), ns.addr())
 	require.ErrorIs(t, err, ErrNotCometMQ)
+	ns.on(protocol.CodeQueryConsumeQueue, func(*protocol.Command) *protocol.Response {
+		return &protocol.Response{Remark: "0@t is not exist!"} // success, and no body
+	})
+	_, err = c.ConsumeQueue(t.Context(), ns.addr(), "t", 0, 0, 10, "")
+	require.ErrorContains(t, err, "0@t is not exist!")
 }
 
 func TestReaderGoesOnFromWhereTheBrokerSays(t *testing.T) {
