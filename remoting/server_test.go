@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -552,7 +551,7 @@ func TestConnInvokeContext(t *testing.T) {
 	_, err = conn.Invoke(t.Context(), protocol.NewRequest(307))
 	require.ErrorIs(t, err, ErrConnClosed)
 	require.ErrorIs(t, conn.Oneway(protocol.NewRequest(40)), ErrConnClosed)
-	var now error
-	conn.InvokeAsync(protocol.NewRequest(307), time.Second, func(_ *protocol.Command, err error) { now = err })
-	require.True(t, errors.Is(now, ErrConnClosed))
+	answered := make(chan error, 1) // by whoever closes the connection, perhaps later
+	conn.InvokeAsync(protocol.NewRequest(307), time.Second, func(_ *protocol.Command, err error) { answered <- err })
+	require.ErrorIs(t, <-answered, ErrConnClosed)
 }
