@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -231,9 +232,12 @@ func TestCrashWhileReceivingAndTakingOver(t *testing.T) {
 		mem, kv := to.disk, to.kv
 		var left *vfs.Mem
 		var leftKV *MemKV
+		var mu sync.Mutex // the log's upkeep works beside the rest
 		ops := 0
 		boom := errors.New("crash")
 		faulty := vfs.NewFault(mem, func(op vfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if left != nil {
 				return boom
 			}
@@ -249,6 +253,8 @@ func TestCrashWhileReceivingAndTakingOver(t *testing.T) {
 		})
 		crashing := &rig{t: t, disk: mem, kv: kv, machine: newMachine()}
 		crashing.kv.OnUpdate = func() error {
+			mu.Lock()
+			defer mu.Unlock()
 			if left != nil {
 				return boom
 			}

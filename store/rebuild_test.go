@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -93,6 +94,11 @@ func TestEachFailureOfACheckpointIsMadeUpFor(t *testing.T) {
 		var ops, failAt int
 		mem := vfs.NewMem()
 		disk := vfs.NewFault(mem, func(op vfs.Op) error {
+			// The log is not failed: one whose sync failed is failed for good, and its
+			// upkeep works beside the rest.
+			if strings.Contains(op.Path, "commitlog") {
+				return nil
+			}
 			switch op.Kind {
 			case vfs.OpWrite, vfs.OpSyncFiles, vfs.OpSyncDir, vfs.OpOpen:
 			default:
@@ -115,7 +121,6 @@ func TestEachFailureOfACheckpointIsMadeUpFor(t *testing.T) {
 		require.NoError(t, s.Log().Sync())
 		require.NoError(t, s.Log().Checkpoint())
 		failAt = ops + at
-		// Only what comes after the log: one whose sync failed is failed for good.
 		err = c.queues.Flush()
 		done := ops < failAt
 		if !done {
