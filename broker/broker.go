@@ -63,8 +63,9 @@ type Options struct {
 	// ConfigFile is the file that the settings came from, where changed ones are
 	// kept; "" is SettingsFile of the store.
 	ConfigFile string
-	// Listener and RaftListener replace listenPort and the port in dLegerPeers,
-	// for tests. With Listener there is no VIP port.
+	// Listener replaces listenPort: one that somebody else keeps open, or that of a
+	// test. On another port than listenPort it has no VIP port beside it.
+	// RaftListener replaces the port in dLegerPeers, for tests only: see RaftPort.
 	Listener     net.Listener
 	RaftListener net.Listener
 	// Exit ends the process when this member can no longer be trusted: its disk
@@ -302,11 +303,12 @@ func (b *Broker) listen(cfg *Config) (main, vip net.Listener, err error) {
 		if main, err = listenOn(cfg.BindIP, cfg.ListenPort, "listenPort"); err != nil {
 			return nil, nil, err
 		}
-		if cfg.VIPChannel && cfg.ListenPort > 2 {
-			if vip, err = listenOn(cfg.BindIP, cfg.ListenPort-2, "the VIP port, listenPort minus 2; enableVipChannel=false does without"); err != nil {
-				closeAll(main)
-				return nil, nil, err
-			}
+	}
+	opened := main.Addr().(*net.TCPAddr).Port
+	if cfg.VIPChannel && cfg.ListenPort > 2 && opened == cfg.ListenPort {
+		if vip, err = listenOn(cfg.BindIP, cfg.ListenPort-2, "the VIP port, listenPort minus 2; enableVipChannel=false does without"); err != nil {
+			closeAll(main)
+			return nil, nil, err
 		}
 	}
 	_, port, external, err := listenersOf(cfg.AdvertisedListeners)
@@ -315,7 +317,7 @@ func (b *Broker) listen(cfg *Config) (main, vip net.Listener, err error) {
 		return nil, nil, err
 	}
 	if port == 0 {
-		port = main.Addr().(*net.TCPAddr).Port
+		port = opened
 	}
 	b.addr, b.external = netip.AddrPortFrom(b.ip, uint16(port)), external
 	return main, vip, nil
@@ -344,6 +346,16 @@ func raftListen(cfg *Config) string {
 		}
 	}
 	return cfg.DLedgerPeers
+}
+
+// RaftPort is the port by which the other members reach this one, 0 if the
+// settings do not say it in figures. Nobody may keep it open while this process is
+// dead: that it refuses is how the others learn of a leader's death at once and not
+// by their timers (dledger/early.go).
+func (c *Config) RaftPort() int {
+	_, text, _ := net.SplitHostPort(raftListen(c))
+	port, _ := strconv.Atoi(text)
+	return port
 }
 
 // openStore opens the store and makes the node over it.

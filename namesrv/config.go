@@ -61,8 +61,8 @@ type Config struct {
 	MetricsConfig
 	LogConfig
 
-	// Listener is a listener to take over instead of ListenPort; tests use it
-	// for a free port.
+	// Listener is a listener to take over instead of ListenPort: one that somebody
+	// else keeps open, or that of a test. The server closes it.
 	Listener net.Listener
 	// Logger takes the log; nil discards it.
 	Logger hclog.Logger

@@ -93,6 +93,7 @@ func oneDrillCommand(name, about string) *cobra.Command {
 	f.IntVar(&d.spec.Nodes, "nodes", 3, "members of a cluster that the drill starts")
 	f.StringVar(&d.spec.Flush, "flush", local.FlushSync, "sync or async, of a cluster that the drill starts")
 	f.StringToStringVar(&d.spec.Settings, "set", nil, "a key of broker.conf of a cluster that the drill starts: --set standInBrokers=1")
+	f.BoolVar(&d.spec.HoldPorts, "hold-ports", false, "keep the ports for clients open while the processes behind them are dead, as systemd's socket units do")
 	f.IntVar(&d.trials, "trials", 1, "how often to do it")
 	f.IntVar(&d.outstanding, "outstanding", 64, "senders of the eager client, each with one message under way")
 	f.StringSliceVar(&d.clients, "clients", []string{"eager"}, "eager, go, java: who sends and consumes; eager is always there")
@@ -215,7 +216,7 @@ func (d *drillOptions) stage(cmd *cobra.Command, name string) (drill.Config, fun
 		}
 		return none, nil, err
 	}
-	return drill.Config{Cluster: s.Local, Local: s.Local, Net: s.Net, Settings: maps.Clone(s.Settings)}, func(ok bool) error {
+	return drill.Config{Cluster: s.Local, Local: s.Local, Net: s.Net, Settings: maps.Clone(s.Settings), PortsHeld: d.spec.HoldPorts}, func(ok bool) error {
 		if temporary && !ok {
 			fmt.Fprintln(cmd.ErrOrStderr(), "the cluster's data and logs are kept in", s.Local.Dir)
 		}
@@ -267,6 +268,8 @@ func (d *drillOptions) running(cmd *cobra.Command, name string) (*local.Cluster,
 		return refuse("runs with --flush %s", c.Flush())
 	case len(d.spec.Settings) > 0:
 		return refuse("runs already, without what --set says")
+	case d.spec.HoldPorts:
+		return refuse("runs already, and its ports are not held (--hold-ports)")
 	case !needs.None():
 		return refuse("was not started for drill %s, which needs more than an ordinary one", name)
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/explain"
 	"github.com/cometmq/cometmq/internal/fault"
+	"github.com/cometmq/cometmq/internal/inherit"
 	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/internal/vfs"
 )
@@ -50,6 +53,7 @@ func main() {
 // run is main without the process around it. It serves until ctx ends and
 // returns the exit code.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	sockets := inherit.Take()
 	flags, err := config.ParseFlags(args, "--enable-proxy", "-pm", "--proxyMode")
 	if err != nil {
 		return fail(stderr, badConfig(err))
@@ -81,16 +85,20 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	}
 	defer logs.Close()
 	log := logs.Logger()
+	clients, err := takePort(set, sockets, log)
+	if err != nil {
+		return fail(stderr, badConfig(err))
+	}
 	disk := vfs.OS
 	if file, ok := env(fault.EnvFile); ok && file != "" {
 		f := fault.Follow(file, disk, func(what string) { log.Warn("for a drill, this broker suffers", "faults", what, "file", file) })
 		defer f.Close()
 		disk = f.FS()
 	}
-	b, err := broker.New(broker.Options{Settings: set, ConfigFile: flags.ConfigFile, Logger: log, FS: disk, Exit: func(err error) {
+	b, err := broker.New(broker.Options{Settings: set, ConfigFile: flags.ConfigFile, Logger: log, FS: disk, Listener: clients, Exit: func(err error) {
 		if errors.Is(err, broker.ErrLogReplaced) || errors.Is(err, broker.ErrDamaged) {
 			log.Warn("starting again", "reason", err)
-			fmt.Fprintln(stderr, "mqbroker:", startAgain())
+			fmt.Fprintln(stderr, "mqbroker:", startAgain(sockets))
 			os.Exit(exitReplaced)
 		}
 		// Nothing of the shutdown may run: the disk is not to be trusted.
@@ -104,7 +112,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	if err != nil {
 		return fail(stderr, err)
 	}
-	return serve(ctx, b, func(began time.Time) []banner.Fact { return facts(b, set, flags.ConfigFile, warnings, began) }, set, log, stdout, stderr)
+	return serve(ctx, b, sockets, func(began time.Time) []banner.Fact { return facts(b, set, flags.ConfigFile, warnings, began) }, set, log, stdout, stderr)
 }
 
 // overlayGroup shows the group's settings as the member last knew them, so that -p
@@ -126,14 +134,35 @@ func overlayGroup(set *config.Set[broker.Config], stderr io.Writer) {
 }
 
 // startAgain replaces this process by a new one with the same arguments, so that
-// whoever watches over it notices nothing. The kernel closes files and ports. It
-// returns only if that failed.
-func startAgain() error {
+// whoever watches over it notices nothing. The kernel closes files and ports, but
+// for the sockets that were passed to us. It returns only if that failed.
+func startAgain(sockets *inherit.Sockets) error {
 	program, err := os.Executable()
 	if err == nil {
-		err = syscall.Exec(program, os.Args, os.Environ())
+		var passed []string
+		if passed, err = sockets.HandOn(); err == nil {
+			err = syscall.Exec(program, os.Args, append(os.Environ(), passed...))
+		}
 	}
 	return fmt.Errorf("this member has to start again and could not do so by itself: %w; start it again", err)
+}
+
+// takePort returns the listener that was passed for the client port, or nil. One
+// that is so by its name decides the setting, from which other ports follow.
+func takePort(set *config.Set[broker.Config], sockets *inherit.Sockets, log hclog.Logger) (net.Listener, error) {
+	cfg := set.Current()
+	l, err := sockets.Listener(inherit.Want{Key: "listenPort", Port: cfg.ListenPort, Never: map[int]string{
+		cfg.RaftPort(): "the Raft port. Nobody may keep that one open: by its refusal the other members learn within milliseconds that this process is dead",
+	}})
+	if err != nil || l == nil {
+		return nil, err
+	}
+	log.Info("the client port is kept open by who started this process", "addr", l.Addr().String())
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	if err := set.Put("listenPort", port, "the socket that was passed"); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // takeProperties makes settings of the properties a Java virtual machine would
@@ -155,7 +184,7 @@ func takeProperties(flags *config.Flags, env func(string) (string, bool)) error 
 
 // serve runs the broker until ctx ends. describe tells what runs, given when the
 // start began.
-func serve(ctx context.Context, b *broker.Broker, describe func(time.Time) []banner.Fact, set *config.Set[broker.Config], log hclog.Logger, stdout, stderr io.Writer) int {
+func serve(ctx context.Context, b *broker.Broker, sockets *inherit.Sockets, describe func(time.Time) []banner.Fact, set *config.Set[broker.Config], log hclog.Logger, stdout, stderr io.Writer) int {
 	began := time.Now()
 	cfg := set.Current()
 	http, err := startAdmin(b, set, log)
@@ -166,7 +195,7 @@ func serve(ctx context.Context, b *broker.Broker, describe func(time.Time) []ban
 	if err := b.Start(ctx); err != nil {
 		if errors.Is(err, broker.ErrDamaged) {
 			log.Warn("starting again", "reason", err)
-			err = errors.Join(startAgain(), err)
+			err = errors.Join(startAgain(sockets), err)
 		}
 		return fail(stderr, err)
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/cometmq/cometmq/internal/banner"
 	"github.com/cometmq/cometmq/internal/config"
 	"github.com/cometmq/cometmq/internal/explain"
+	"github.com/cometmq/cometmq/internal/inherit"
 	"github.com/cometmq/cometmq/internal/logging"
 	"github.com/cometmq/cometmq/namesrv"
 )
@@ -39,6 +42,7 @@ func main() {
 // run is main without the process around it. It serves until ctx ends and
 // returns the exit code.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	sockets := inherit.Take()
 	flags, err := config.ParseFlags(args)
 	if err != nil {
 		return fail(stderr, exitBadConfig, explain.BadConfig(err))
@@ -66,8 +70,12 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	}
 	defer logs.Close()
 	log := logs.Logger()
+	listener, err := takePort(set, sockets, log)
+	if err != nil {
+		return fail(stderr, exitBadConfig, explain.BadConfig(err))
+	}
 	cfg := *set.Current()
-	cfg.Logger, cfg.Settings = log, set
+	cfg.Logger, cfg.Settings, cfg.Listener = log, set, listener
 	srv, err := namesrv.New(cfg)
 	if err != nil {
 		return fail(stderr, exitFailed, err)
@@ -89,6 +97,21 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fail(stderr, exitFailed, err)
 	}
 	return 0
+}
+
+// takePort returns the listener that was passed for the port, or nil. One that is
+// so by its name decides the setting.
+func takePort(set *config.Set[namesrv.Config], sockets *inherit.Sockets, log hclog.Logger) (net.Listener, error) {
+	l, err := sockets.Listener(inherit.Want{Key: "listenPort", Port: set.Current().ListenPort})
+	if err != nil || l == nil {
+		return nil, err
+	}
+	log.Info("the port is kept open by who started this process", "addr", l.Addr().String())
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	if err := set.Put("listenPort", port, "the socket that was passed"); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // facts is the banner of a name server that has started.

@@ -46,6 +46,7 @@ type Config struct {
 	Local       *local.Cluster
 	Net         *netns.Network
 	Settings    map[string]string // the cluster was started with, for the report
+	PortsHeld   bool              // so are they, for the report; see local.Spec
 	Trials      int
 	Outstanding int       // senders with one message each under way
 	Clients     []Stock   // stock clients that are load too
@@ -100,7 +101,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if f.needs.Network && cfg.Net == nil || !f.needs.None() && cfg.Local == nil {
 		return nil, fmt.Errorf("drill %s needs a local cluster that it starts itself", f.name)
 	}
-	rep := &Report{Drill: f.name, Nodes: len(cfg.Cluster.Members()), Flush: cfg.Cluster.Flush(), Outstanding: cfg.Outstanding, Settings: cfg.Settings}
+	rep := &Report{Drill: f.name, Nodes: len(cfg.Cluster.Members()), Flush: cfg.Cluster.Flush(), Outstanding: cfg.Outstanding, Settings: cfg.Settings, PortsHeld: cfg.PortsHeld}
 	defer func() {
 		rep.Machine = thisMachine()
 		rep.summarize()

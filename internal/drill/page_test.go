@@ -70,7 +70,7 @@ func TestTableOfReports(t *testing.T) {
 	require.NoError(t, err)
 	var b strings.Builder
 	require.NoError(t, WriteTable(&b, reports))
-	require.Contains(t, b.String(), "| kill-leader | 1 | 1 | 30 (30) | 44 (44) | 200 (200) | – | 2 / – | 15 | 0 | 0 | 0 | 0.42 | PASS |")
+	require.Contains(t, b.String(), "| kill-leader | 1 | no | 1 | 30 (30) | 44 (44) | 200 (200) | – | 2 / – | 15 | 0 | 0 | 0 | 0.42 | PASS |")
 
 	twice, err := ReadReports([]string{file, file})
 	require.NoError(t, err)
@@ -78,6 +78,28 @@ func TestTableOfReports(t *testing.T) {
 	require.Equal(t, 2, twice[0].Summary.Trials)
 	require.Equal(t, 20, twice[0].Summary.Acked)
 	require.Equal(t, 10, twice[0].Summary.Clients[0].Acked)
+
+	held := sample()
+	held.PortsHeld = true
+	raw, err = json.Marshal(held)
+	require.NoError(t, err)
+	heldFile := filepath.Join(dir, "held.json")
+	require.NoError(t, os.WriteFile(heldFile, raw, 0o644))
+	alone := sample()
+	alone.Trials[0].Clients, alone.Clients = nil, nil
+	raw, err = json.Marshal(alone)
+	require.NoError(t, err)
+	aloneFile := filepath.Join(dir, "alone.json")
+	require.NoError(t, os.WriteFile(aloneFile, raw, 0o644))
+	apart, err := ReadReports([]string{aloneFile, file, heldFile, file, aloneFile})
+	require.NoError(t, err)
+	var rows strings.Builder
+	require.NoError(t, WriteTable(&rows, apart))
+	require.Equal(t, tableHead+
+		"| kill-leader | 1 | no | 2 | 30 (30) | 44 (44) | – | – | – / – | 20 | 0 | 0 | 0 | 0.42, 0.42 | PASS |\n"+
+		"| kill-leader | 1 | no | 2 | 30 (30) | 44 (44) | 200 (200) | – | 4 / – | 30 | 0 | 0 | 0 | 0.42, 0.42 | PASS |\n"+
+		"| kill-leader | 1 | yes | 1 | 30 (30) | 44 (44) | 200 (200) | – | 2 / – | 15 | 0 | 0 | 0 | 0.42 | PASS |\n", rows.String(),
+		"trials with other clients, or with ports held, are another row")
 
 	doc := filepath.Join(dir, "doc.md")
 	require.NoError(t, os.WriteFile(doc, []byte("before\n"+tableBegin+"old\n"+tableEnd+"after\n"), 0o644))

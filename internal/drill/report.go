@@ -114,15 +114,22 @@ type Report struct {
 	Flush       string            `json:"flush"`
 	Outstanding int               `json:"outstanding"`
 	Settings    map[string]string `json:"settings,omitempty"`
-	Machine     Machine           `json:"machine"`
-	Trials      []Trial           `json:"trials"`
-	Clients     []ClientAudit     `json:"clients,omitempty"`
-	Summary     Summary           `json:"summary"`
+	// PortsHeld says that the ports for clients stayed open while the processes
+	// behind them were dead.
+	PortsHeld bool          `json:"portsHeld,omitempty"`
+	Machine   Machine       `json:"machine"`
+	Trials    []Trial       `json:"trials"`
+	Clients   []ClientAudit `json:"clients,omitempty"`
+	Summary   Summary       `json:"summary"`
 }
 
 // Print writes the report for people.
 func (r *Report) Print(w io.Writer) error {
-	fmt.Fprintf(w, "drill %s: %d members, %s flush, %d outstanding\n\n", r.Drill, r.Nodes, r.Flush, r.Outstanding)
+	held := ""
+	if r.PortsHeld {
+		held = ", ports held"
+	}
+	fmt.Fprintf(w, "drill %s: %d members, %s flush, %d outstanding%s\n\n", r.Drill, r.Nodes, r.Flush, r.Outstanding, held)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "trial\thurt\tleader\telection ms\tgap ms\tacked\tunknown\tlost\tduplicated\tout of order\treused\t\t")
 	for _, t := range r.Trials {

@@ -80,6 +80,9 @@ func TestReportFields(t *testing.T) {
 	require.NoError(t, err)
 	var got map[string]any
 	require.NoError(t, json.Unmarshal(b, &got))
+	b, err = json.Marshal(Report{PortsHeld: true})
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"portsHeld":true`)
 	keys := func(v any) (out []string) {
 		for k := range v.(map[string]any) {
 			out = append(out, k)

@@ -46,6 +46,9 @@ func SetStage(ctx context.Context, name string, spec local.Spec) (*Stage, error)
 		spec.Prepare = func(dir string) error { return s.mount(dir, spec.Nodes, needs.Volume) }
 	}
 	if needs.Network {
+		if spec.HoldPorts {
+			return nil, fmt.Errorf("drill %s has each process in a network of its own, where its port cannot be held: leave out --hold-ports", name)
+		}
 		if err := s.makeNetwork(&spec); err != nil {
 			return nil, err
 		}

@@ -86,8 +86,8 @@ func (r *Report) summarize() {
 		s.ElectionMsMedian, s.ElectionMsMax = middleAndMax(column(func(t Trial) int64 { return t.ElectionMs }))
 		s.FirstAckMsMedian, s.FirstAckMsMax = middleAndMax(column(func(t Trial) int64 { return t.FirstAckMs }))
 		s.GapMsMedian, s.GapMsMax = middleAndMax(column(func(t Trial) int64 { return t.GapMs }))
-		for i := range r.Trials[0].Clients {
-			s.Clients = append(s.Clients, r.summarizeClient(i))
+		for _, c := range r.Trials[0].Clients {
+			s.Clients = append(s.Clients, r.summarizeClient(c.Client))
 		}
 	}
 	for _, c := range r.Clients {
@@ -96,16 +96,18 @@ func (r *Report) summarize() {
 	r.Summary = s
 }
 
-// summarizeClient sums up the client at one place of each trial's list, which
-// names the same ones in the same order, and what the audits found of it.
-func (r *Report) summarizeClient(i int) ClientSummary {
-	var s ClientSummary
+// summarizeClient sums up what the trials say of a client, which are each of the
+// same clients, and what the audits found of it.
+func (r *Report) summarizeClient(name string) ClientSummary {
+	s := ClientSummary{Client: name}
 	var first []int64
 	for _, t := range r.Trials {
-		c := t.Clients[i]
-		s.Client = c.Client
-		s.Failed += c.Failed
-		first = append(first, c.FirstAckMs)
+		for _, c := range t.Clients {
+			if c.Client == name {
+				s.Failed += c.Failed
+				first = append(first, c.FirstAckMs)
+			}
+		}
 	}
 	for _, c := range r.Clients {
 		if c.Client != s.Client {

@@ -29,14 +29,12 @@ func ReadReports(files []string) ([]*Report, error) {
 	return merge(out), nil
 }
 
-// merge makes one report of those of the same drill with the same stand-ins, in
+// merge makes one report of those of the same drill under the same conditions, in
 // the place of the first.
 func merge(reports []*Report) []*Report {
 	var out []*Report
 	for _, r := range reports {
-		i := slices.IndexFunc(out, func(o *Report) bool {
-			return o.Drill == r.Drill && o.Settings["standInBrokers"] == r.Settings["standInBrokers"]
-		})
+		i := slices.IndexFunc(out, func(o *Report) bool { return o.row() == r.row() })
 		if i < 0 {
 			out = append(out, r)
 			continue
@@ -49,8 +47,24 @@ func merge(reports []*Report) []*Report {
 	return out
 }
 
-const tableHead = `| Drill | Stand-ins | Trials | Election | Eager client: first ack | Java: first ack | Go: first ack | Failed sends Java / Go | Acked | Lost | Duplicated | Offset rewind | Load | |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+// row says what a report has in common with others of the same row: the drill,
+// what the table shows of its conditions, and who its clients were. Trials without
+// a client cannot be summed up with those that have it.
+func (r *Report) row() string {
+	var clients []string
+	if len(r.Trials) > 0 {
+		for _, c := range r.Trials[0].Clients {
+			clients = append(clients, c.Client)
+		}
+	}
+	slices.Sort(clients)
+	return fmt.Sprint(r.Drill, " ", r.standIns(), " ", r.PortsHeld, " ", clients)
+}
+
+func (r *Report) standIns() string { return or(r.Settings["standInBrokers"], "0") }
+
+const tableHead = `| Drill | Stand-ins | Ports held | Trials | Election | Eager client: first ack | Java: first ack | Go: first ack | Failed sends Java / Go | Acked | Lost | Duplicated | Offset rewind | Load | |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 `
 
 // WriteTable writes one row for each report. Times are medians and the longest,
@@ -66,8 +80,12 @@ func WriteTable(w io.Writer, reports []*Report) error {
 			acked, lost, duplicated, rewound = acked+c.Acked, lost+c.Lost, duplicated+c.Duplicated, max(rewound, c.OffsetRewindMs)
 			first[c.Client], failed[c.Client] = times(c.FirstAckMsMedian, c.FirstAckMsMax), strconv.Itoa(c.Failed)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %d | %s | %s | %s | %s | %s / %s | %d | %d | %d | %d | %s | %s |\n",
-			r.Drill, or(r.Settings["standInBrokers"], "0"), s.Trials, times(s.ElectionMsMedian, s.ElectionMsMax), times(s.FirstAckMsMedian, s.FirstAckMsMax),
+		held := "no"
+		if r.PortsHeld {
+			held = "yes"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %d | %s | %s | %s | %s | %s / %s | %d | %d | %d | %d | %s | %s |\n",
+			r.Drill, r.standIns(), held, s.Trials, times(s.ElectionMsMedian, s.ElectionMsMax), times(s.FirstAckMsMedian, s.FirstAckMsMax),
 			or(first["java"], "–"), or(first["go"], "–"), or(failed["java"], "–"), or(failed["go"], "–"),
 			acked, lost, duplicated, rewound, r.Machine.Load, verdictWord(s.Pass))
 	}

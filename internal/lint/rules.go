@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"internal/metrics":   {"internal/histogram", "remoting", "remoting/protocol"},
 	"internal/httpadmin": {"internal/explain"},
 	"internal/netns":     {},
+	"internal/inherit":   {},
 	"remoting/protocol":  {},
 	"remoting":           {"remoting/protocol", "internal/explain"},
 	"store/segment":      {"internal/vfs"},
@@ -48,8 +49,8 @@ var mayImport = map[string][]string{
 	"internal/dist":        {},
 	"deploy":               {},
 
-	"cmd/mqbroker":   {"broker", "internal/config", "internal/fault", "internal/vfs", "internal/httpadmin", "internal/logging", "internal/banner", "internal/explain"},
-	"cmd/mqnamesrv":  {"namesrv", "internal/config", "internal/httpadmin", "internal/logging", "internal/banner", "internal/explain"},
+	"cmd/mqbroker":   {"broker", "internal/config", "internal/fault", "internal/vfs", "internal/httpadmin", "internal/inherit", "internal/logging", "internal/banner", "internal/explain"},
+	"cmd/mqnamesrv":  {"namesrv", "internal/config", "internal/httpadmin", "internal/inherit", "internal/logging", "internal/banner", "internal/explain"},
 	"cmd/mqsh":       {},
 	"cmd/mqshutdown": {},
 	"cmd/mqadmin":    {"admin", "internal/local", "internal/drill", "internal/config", "message", "remoting/protocol", "store", "store/*", "dledger", "deploy", "internal/explain", "internal/vfs"},

@@ -22,8 +22,9 @@ type Cluster struct {
 
 	client *admin.Client
 
-	mu sync.Mutex // guards st and the state file
-	st state
+	mu   sync.Mutex // guards what follows and the state file
+	st   state
+	held map[string]*os.File // ports that this process keeps open, by node; see hold
 }
 
 // Broker is one member as `mqadmin local status` reports it. The JSON names are
@@ -74,8 +75,12 @@ func newCluster(dir string, st state) (*Cluster, error) {
 	return &Cluster{Dir: dir, client: client, st: st}, nil
 }
 
-// Close gives up the connections. The processes go on.
-func (c *Cluster) Close() { c.client.Close() }
+// Close gives up the connections, and the ports that were held. The processes go
+// on.
+func (c *Cluster) Close() {
+	c.client.Close()
+	c.release()
+}
 
 // Namesrv returns the addresses of the name servers, separated by ";".
 func (c *Cluster) Namesrv() string { return c.st.addresses() }
@@ -217,7 +222,7 @@ func (c *Cluster) Start(id string) error {
 	if c.st.Faults && n.RaftAddr != "" {
 		env = append(env, faultEnv+"="+faultFile(c.Dir, n.ID))
 	}
-	p, err := child(logFile(c.Dir, *n), n.Netns, env, filepath.Join(c.st.BinDir, program), "-c", confFile(c.Dir, *n))
+	p, err := child(logFile(c.Dir, *n), n.Netns, c.held[id], env, filepath.Join(c.st.BinDir, program), "-c", confFile(c.Dir, *n))
 	if err != nil {
 		return err
 	}

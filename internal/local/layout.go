@@ -52,6 +52,9 @@ type Spec struct {
 	Places map[string]Place
 	// Faults gives each member a fault file; see SetFault.
 	Faults bool
+	// HoldPorts keeps the processes' ports for clients open in this process, until
+	// Close, also while they are dead.
+	HoldPorts bool
 	// Prepare is called when the directory is made and before anybody starts; nil
 	// for nothing.
 	Prepare func(dir string) error

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -151,6 +152,50 @@ func TestSettingsOfTheOwnerAreKept(t *testing.T) {
 	require.Equal(t, "1024", values["maxMessageSize"])
 	require.Equal(t, "ASYNC_FLUSH", values["flushDiskType"])
 	require.NotContains(t, values, "ignored")
+}
+
+// TestHeldPortIsPassedToEachStart: a port that is held takes connections while
+// nobody is behind it, and each process that is started gets it, with its own id.
+func TestHeldPortIsPassedToEachStart(t *testing.T) {
+	dir := t.TempDir()
+	base, err := FreeBasePort(1)
+	require.NoError(t, err)
+	st, err := plan(Spec{BasePort: base, Nodes: 1, Flush: FlushSync, BinDir: dir})
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "logs"), 0o755))
+	program := "#!/bin/sh\necho $$ = $LISTEN_PID, $LISTEN_FDS $LISTEN_FDNAMES: $(readlink /proc/$$/fd/3) \"$@\"\n"
+	for _, name := range []string{"mqbroker", "mqnamesrv"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(program), 0o755))
+	}
+	c, err := newCluster(dir, st)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.hold(t.Context()))
+	for _, n := range st.nodes() {
+		want := ""
+		for range 2 {
+			conn, err := net.Dial("tcp", n.Addr)
+			require.NoError(t, err, "nobody is there, and nobody is refused")
+			require.NoError(t, conn.Close())
+			require.NoError(t, c.Start(n.ID))
+			started := *c.find(n.ID)
+			require.True(t, started.waitGone(5*time.Second))
+			// The socket's number in the kernel is the same each time.
+			socket, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", c.held[n.ID].Fd()))
+			require.NoError(t, err)
+			want += fmt.Sprintf("%d = %d, 1 remoting: %s -c %s\n", started.PID, started.PID, socket, confFile(dir, n))
+			got, err := os.ReadFile(logFile(dir, n))
+			require.NoError(t, err)
+			require.Equal(t, want, string(got))
+		}
+	}
+	for _, n := range st.Brokers {
+		_, err := net.Dial("tcp", n.RaftAddr)
+		require.ErrorIs(t, err, syscall.ECONNREFUSED, "a Raft port that is kept would hide a death")
+	}
+	c.release()
+	_, err = net.Dial("tcp", st.Namesrv.Addr)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 }
 
 func TestOneStartsAtATime(t *testing.T) {

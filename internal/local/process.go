@@ -108,8 +108,10 @@ func (p Process) Usage() (Usage, error) {
 // child starts a program whose output goes to a log file, in a session of its
 // own so that a Ctrl-C in the terminal does not reach it.
 // With a network namespace "ip netns exec" goes first, which becomes the program
-// without changing its process id.
-func child(logFile, netns string, env []string, program string, args ...string) (Process, error) {
+// without changing its process id. A port that is held is passed on as a service
+// manager does, whose variables say the process id; only a shell between knows it
+// in time, which becomes the program too.
+func child(logFile, netns string, held *os.File, env []string, program string, args ...string) (Process, error) {
 	out, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return Process{}, fmt.Errorf("open the log of %s: %w", filepath.Base(program), err)
@@ -119,8 +121,15 @@ func child(logFile, netns string, env []string, program string, args ...string) 
 	if netns != "" {
 		argv = append([]string{"ip", "netns", "exec", netns}, argv...)
 	}
+	if held != nil {
+		argv = append([]string{"sh", "-c", `export LISTEN_PID=$$; exec "$0" "$@"`}, argv...)
+		env = append(env, "LISTEN_FDS=1", "LISTEN_FDNAMES=remoting")
+	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), env...)
+	if held != nil {
+		cmd.ExtraFiles = []*os.File{held} // descriptor 3
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -56,7 +56,13 @@ func Up(ctx context.Context, spec Spec) (*Cluster, error) {
 			return nil, err
 		}
 	}
-	if err := c.up(ctx); err != nil {
+	if spec.HoldPorts {
+		err = c.hold(ctx)
+	}
+	if err == nil {
+		err = c.up(ctx)
+	}
+	if err != nil {
 		err = errors.Join(err, c.stop())
 		c.Close()
 		return nil, err
