@@ -174,6 +174,8 @@ func (n *Node) answer(conn net.Conn, from string) error {
 			return n.takeLog(conn, c.Body) // a conversation of its own
 		case opState:
 			err = n.answerTo(conn, n.state(), nil)
+		case opClock:
+			err = n.answerTo(conn, clockReading{At: n.clock.wall()}, nil)
 		case opRejoin:
 			if err = conn.SetDeadline(time.Now().Add(stepTimeout + callTimeout)); err != nil {
 				return err

@@ -9,7 +9,8 @@ import (
 
 // clock is the group's clock, in unix milliseconds.
 //
-// The leader reads the wall clock once, when it gains leadership, and from
+// The leader reads the wall clock once, when it gains leadership (or takes the
+// time that most members' clocks show, if its own differs: clocks.go), and from
 // there follows the monotonic clock; so a wall clock that is stepped while it
 // leads moves the group's time neither back nor forward. It never starts below
 // the highest time it has seen in the log: delays and retention are differences
@@ -23,6 +24,7 @@ import (
 type clock struct {
 	wall   func() int64         // unix ns
 	mono   func() time.Duration // since some fixed moment
+	others peerClocks
 	anchor atomic.Pointer[clockAnchor]
 	last   atomic.Int64 // highest time stamped or applied
 }
@@ -51,7 +53,19 @@ func newClock(last int64) *clock {
 // reset anchors the clock anew. It is called when leadership is gained and
 // nothing is in flight from this node.
 func (c *clock) reset() {
-	c.anchor.Store(&clockAnchor{base: max(c.wall(), c.last.Load()*int64(time.Millisecond)), at: c.mono()})
+	now := c.mono()
+	base := c.wall()
+	if ahead := c.ahead(); ahead.Abs() > clockSlack {
+		base -= int64(ahead)
+	}
+	c.anchor.Store(&clockAnchor{base: max(base, c.last.Load()*int64(time.Millisecond)), at: now})
+}
+
+// ahead is by how much this machine's wall clock is ahead of the one in the middle
+// of all members', as far as they are known.
+func (c *clock) ahead() time.Duration {
+	own := c.wall()
+	return time.Duration(own - c.others.middle(own, c.mono()))
 }
 
 // now is the group time.

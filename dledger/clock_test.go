@@ -57,12 +57,48 @@ func TestClockNeverStartsBelowTheLog(t *testing.T) {
 	require.EqualValues(t, 10_000, c.now())
 }
 
+// A new leader whose clock differs from most members' begins with theirs.
+func TestClockBeginsInTheMiddle(t *testing.T) {
+	hour := int64(time.Hour / time.Millisecond)
+	for name, test := range map[string]struct {
+		own    int64 // ms
+		others []int64
+		want   int64
+	}{
+		"ahead":                      {10*hour + hour, []int64{10 * hour, 10*hour + 3}, 10*hour + 3},
+		"behind":                     {9 * hour, []int64{10 * hour, 10*hour + 3}, 10 * hour},
+		"one of the others is ahead": {10 * hour, []int64{11 * hour, 10*hour + 3}, 10 * hour},
+		"nearly right":               {10*hour + 900, []int64{10 * hour, 10 * hour}, 10*hour + 900},
+		"two, the earlier one":       {10 * hour, []int64{9 * hour}, 9 * hour},
+		"five, two of them wrong":    {12 * hour, []int64{12 * hour, 10 * hour, 10 * hour, 10*hour + 1}, 10*hour + 1},
+		"nobody known":               {11 * hour, nil, 11 * hour},
+	} {
+		c, setWall, advance := fakeClock(5 * hour)
+		for i, at := range test.others {
+			c.others.put(string(rune('a'+i)), clockOffset{wall: (at - 1_000) * int64(time.Millisecond), at: c.mono()})
+		}
+		advance(time.Second)
+		setWall(test.own)
+		c.reset()
+		require.Equal(t, test.want, c.now(), name)
+		c.seen(20 * hour)
+		c.reset()
+		require.Equal(t, 20*hour, c.now(), "%s: never below the log", name)
+	}
+	c, setWall, advance := fakeClock(5 * hour)
+	c.others.put("a", clockOffset{wall: 1, at: c.mono()})
+	advance(clockKept + time.Nanosecond)
+	setWall(6 * hour)
+	c.reset()
+	require.Equal(t, 6*hour, c.now(), "an old reading counts no more")
+}
+
 func TestClockStampsNeverStepBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, setWall, advance := fakeClock(rapid.Int64Range(0, 1<<40).Draw(t, "wall"))
 		last := c.stamp()
 		for range rapid.IntRange(1, 50).Draw(t, "steps") {
-			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
 			case 0:
 				setWall(rapid.Int64Range(0, 1<<40).Draw(t, "jump"))
 			case 1:
@@ -71,6 +107,8 @@ func TestClockStampsNeverStepBack(t *testing.T) {
 				c.reset()
 			case 3:
 				c.seen(rapid.Int64Range(0, 1<<40).Draw(t, "applied"))
+			case 4:
+				c.others.put(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "peer"), clockOffset{wall: rapid.Int64Range(0, 1<<60).Draw(t, "shows"), at: c.mono()})
 			}
 			now := c.stamp()
 			if now < last {

@@ -68,7 +68,7 @@ type Node struct {
 	stop       chan struct{}  // closed when the node begins to end
 	unwatch    chan struct{}  // closed when the watchdog may end
 	operations operations     // barriers and transfers: Raft must answer them before it ends
-	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers, resolveDoubt, compareLogs
+	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers, resolveDoubt, compareLogs, watchClocks
 	watchdog   sync.WaitGroup
 
 	started     atomic.Bool
@@ -100,6 +100,7 @@ type Node struct {
 	wrapLogs    func(raft.LogStore) raft.LogStore
 	rpcInFlight int
 	earlyPause  time.Duration
+	wall        func() int64 // unix ns
 }
 
 // New checks the configuration. It starts nothing and touches no file.
@@ -193,6 +194,10 @@ func (n *Node) start() error {
 		return err
 	}
 	n.clock = newClock(cfg.Store.AppliedTime())
+	if n.wall != nil {
+		n.clock.wall = n.wall
+		n.clock.reset()
+	}
 	n.fsm = &fsm{store: cfg.Store, clock: n.clock, fatal: n.fail, logger: n.logger, onConfig: n.sawConfiguration}
 	n.fsm.applies, n.fsm.slow = n.timings.applies, logging.NewLimited(n.logger, slowEvery)
 	if meta := n.snaps.latest(); meta != nil {
@@ -213,6 +218,7 @@ func (n *Node) start() error {
 	n.background.Go(n.watchMembers)
 	n.background.Go(n.resolveDoubt)
 	n.background.Go(n.compareLogs)
+	n.background.Go(n.watchClocks)
 	return nil
 }
 

@@ -3,13 +3,16 @@ package drill
 import (
 	"context"
 	"errors"
+	"fmt"
+
+	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
 // clockJump sets the leader's clock ahead, back, and right again: neither
 // leases nor elections nor delays may notice. Then each follower's clock is an
 // hour behind, and the leader dies: the group's time must not go back, and what
-// waits must come when it would have come. (A follower whose clock is ahead
-// takes the group's time with it when it leads: see docs/failover.md.)
+// waits must come when it would have come. At last a follower's clock is an hour
+// ahead, and the leadership is handed to it: nothing may come early.
 func clockJump(ctx context.Context, t *trial) error {
 	old, err := t.begin(ctx, "an hour ahead: the clock of")
 	if err != nil {
@@ -49,6 +52,42 @@ func clockJump(ctx context.Context, t *trial) error {
 		err = errors.Join(err, t.setFault(ctx, id, ""))
 	}
 	if err := errors.Join(err, t.cluster.Start(still.ID)); err != nil {
+		return err
+	}
+	if err := t.awaitMembers(ctx, t.cluster.Members()...); err != nil {
+		return err
+	}
+	return t.leadWithClockAhead(ctx)
+}
+
+// leadWithClockAhead makes a member leader whose clock is an hour ahead.
+func (t *trial) leadWithClockAhead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*recoverTimeout, fmt.Errorf("the member whose clock is ahead does not lead and serve within %s", 2*recoverTimeout))
+	defer cancel()
+	old, err := t.leader(ctx)
+	if err != nil {
+		return err
+	}
+	next := t.followers(old.ID)[0]
+	t.hurt("an hour ahead and leader: %s", next)
+	if err := t.setFault(ctx, next, "clock=1h\n"); err != nil {
+		return err
+	}
+	for now := old; now.ID != next && ctx.Err() == nil; {
+		// It is refused while the member is behind; then once more.
+		if _, err := t.client.ChangeMembers(ctx, now.Addr, protocol.ChangeMembersHeader{Step: protocol.StepTransfer, ID: next}); err != nil {
+			wait(ctx, settle/10)
+		}
+		if now, err = t.leader(ctx); err != nil {
+			return err
+		}
+	}
+	wait(ctx, 2*settle)
+	if _, err := t.flows(ctx); err != nil {
+		return err
+	}
+	t.heal("the clock of %s is right", next)
+	if err := t.setFault(ctx, next, ""); err != nil {
 		return err
 	}
 	return t.awaitMembers(ctx, t.cluster.Members()...)

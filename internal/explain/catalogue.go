@@ -237,7 +237,7 @@ func OtherStore(cause error) error { return otherStore.err(cause, "reason", caus
 var clockSkew = &Problem{
 	Code: "CMQ-1017", Title: "Clocks differ", Said: "mqadmin doctor (warning)",
 	Text: "the clock of {server} is {skew} {direction} that of {reference}. Delayed messages, retention and message timestamps follow the leader's clock: run a time service (chrony, systemd-timesyncd) on both",
-	Why:  "The leader stamps messages. After a failover a leader whose clock is behind delivers delayed messages later, and one that is ahead deletes earlier.",
+	Why:  "The leader stamps messages. A new leader whose clock differs from most members' goes on with theirs; with most of them wrong, or two members only, delayed messages and retention are off by as much.",
 	Do:   "Synchronise the clocks. Nothing is lost or repeated because of them: the order of messages does not depend on time.",
 }
 
