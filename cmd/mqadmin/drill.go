@@ -21,6 +21,7 @@ import (
 type drillOptions struct {
 	spec        local.Spec
 	trials      int
+	goOn        time.Duration
 	outstanding int
 	output      string
 	html        string
@@ -95,6 +96,9 @@ func oneDrillCommand(name, about string) *cobra.Command {
 	f.StringToStringVar(&d.spec.Settings, "set", nil, "a key of broker.conf of a cluster that the drill starts: --set standInBrokers=1")
 	f.BoolVar(&d.spec.HoldPorts, "hold-ports", false, "keep the ports for clients open while the processes behind them are dead, as systemd's socket units do")
 	f.IntVar(&d.trials, "trials", 1, "how often to do it")
+	if drill.GoesOn(name) {
+		f.DurationVar(&d.goOn, "for", 0, "for how long, instead of a number of times: --for 10m")
+	}
 	f.IntVar(&d.outstanding, "outstanding", 64, "senders of the eager client, each with one message under way")
 	f.StringSliceVar(&d.clients, "clients", []string{"eager"}, "eager, go, java: who sends and consumes; eager is always there")
 	for _, client := range drill.StockNames {
@@ -107,6 +111,9 @@ func oneDrillCommand(name, about string) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if d.trials < 1 || d.outstanding < 1 {
 			return errors.New("--trials and --outstanding must be at least 1")
+		}
+		if d.goOn < 0 {
+			return fmt.Errorf("--for %v must not be negative", d.goOn)
 		}
 		return d.run(cmd, name)
 	}
@@ -122,7 +129,7 @@ func (d *drillOptions) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return err
 	}
-	cfg.Drill, cfg.Trials, cfg.Outstanding, cfg.Clients, cfg.Progress = name, d.trials, d.outstanding, clients, cmd.ErrOrStderr()
+	cfg.Drill, cfg.Trials, cfg.For, cfg.Outstanding, cfg.Clients, cfg.Progress = name, d.trials, d.goOn, d.outstanding, clients, cmd.ErrOrStderr()
 	rep, err := drill.Run(cmd.Context(), cfg)
 	ok := err == nil && rep.Summary.Pass
 	err = errors.Join(err, d.print(cmd.OutOrStdout(), rep), finish(ok))

@@ -20,6 +20,8 @@ type fault struct {
 	after func(ctx context.Context, t *trial) error
 	// delayed adds delayed messages to the load.
 	delayed bool
+	// goesOn: Config.For says for how long.
+	goesOn bool
 }
 
 // Needs is what a drill wants of a cluster beyond an ordinary local one. A drill
@@ -43,7 +45,7 @@ var faults = []fault{
 	{name: "kill-leader", about: "SIGKILL the leader, wait for the next one, start the old one again", run: killLeader},
 	{name: "kill-follower", about: "SIGKILL a follower, start it again; nobody must notice", run: killFollower, check: checkUnnoticed},
 	{name: "kill-all", about: "SIGKILL all members at once, start them again", run: killAll},
-	{name: "kill-loop", about: "SIGKILL a member at random every second or so, ten times", run: killLoop},
+	{name: "kill-loop", about: "SIGKILL a member at random every second or so, ten times or --for so long", run: killLoop, goesOn: true},
 	{name: "pause-leader", about: "SIGSTOP the leader for 5 s while others, and direct probes of the old one, go on", run: pauseLeader, check: checkElection},
 	{name: "pause-followers", about: "SIGSTOP one follower, then both; refused without a majority, then all goes on", run: pauseFollowers},
 	{name: "isolate-leader", about: "pull the cable of the leader's host", needs: Needs{Network: true}, run: isolateLeader},
@@ -100,6 +102,12 @@ func find(name string) (fault, error) {
 		names = append(names, f.name)
 	}
 	return fault{}, fmt.Errorf("no drill %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+// GoesOn reports whether a drill goes on for as long as Config.For says.
+func GoesOn(name string) bool {
+	f, err := find(name)
+	return err == nil && f.goesOn
 }
 
 // NeedsOf returns what a drill wants of its cluster.

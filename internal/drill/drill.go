@@ -48,9 +48,10 @@ type Config struct {
 	Settings    map[string]string // the cluster was started with, for the report
 	PortsHeld   bool              // so are they, for the report; see local.Spec
 	Trials      int
-	Outstanding int       // senders with one message each under way
-	Clients     []Stock   // stock clients that are load too
-	Progress    io.Writer // a line per step, for people; nil for none
+	For         time.Duration // how long a drill that goes on and on does so, see GoesOn; 0: it has a number
+	Outstanding int           // senders with one message each under way
+	Clients     []Stock       // stock clients that are load too
+	Progress    io.Writer     // a line per step, for people; nil for none
 }
 
 const (

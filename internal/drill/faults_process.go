@@ -98,12 +98,16 @@ func each(ids []string, do func(string) error) error {
 	return nil
 }
 
+// killLoop kills a member at random, and the next one when that is back and
+// messages are acknowledged: ten, one after a second at most, or with Config.For
+// for so long, one after two to five seconds.
 func killLoop(ctx context.Context, t *trial) error {
 	if _, err := t.begin(ctx, "begin to kill; the leader is"); err != nil {
 		return err
 	}
 	ids := t.cluster.Members()
-	for range killsInLoop {
+	began := time.Now()
+	for n := 0; n < killsInLoop && t.cfg.For == 0 || time.Since(began) < t.cfg.For; n++ {
 		victim := ids[rand.IntN(len(ids))]
 		since := t.hurt("SIGKILL %s", victim)
 		if err := t.cluster.Kill(victim); err != nil {
@@ -122,7 +126,17 @@ func killLoop(ctx context.Context, t *trial) error {
 		if err := t.joined(ctx, victim); err != nil {
 			return err
 		}
-		wait(ctx, time.Duration(rand.IntN(1000))*time.Millisecond)
+		if _, err := t.flows(ctx); err != nil {
+			return err
+		}
+		if n%killsInLoop == killsInLoop-1 {
+			say(t.cfg.Progress, "%d kills in %v, %d acknowledged\n", n+1, time.Since(began).Round(time.Second), t.load.acked.Load())
+		}
+		pause := time.Duration(rand.IntN(1000)) * time.Millisecond
+		if t.cfg.For > 0 {
+			pause = 2*time.Second + 3*pause
+		}
+		wait(ctx, pause)
 	}
 	return t.awaitMembers(ctx, ids...)
 }
