@@ -455,15 +455,33 @@ func (f *forwarder) changed(lost bool) {
 	}
 }
 
+// hello says who we are to a leader and reports whether it knows us now. It gives
+// up when somebody else leads meanwhile: a dead leader's port that is kept open
+// takes the connection, and nobody answers.
 func (f *forwarder) hello(ctx context.Context, addr string) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	resp, err := f.client.Invoke(ctx, addr, f.marked(protocol.NewRequest(codeMemberHello), 0, netip.AddrPort{}, 0))
-	if err != nil {
-		return false
+	answer := make(chan bool, 1)
+	f.client.InvokeAsync(addr, f.marked(protocol.NewRequest(codeMemberHello), 0, netip.AddrPort{}, 0), func(resp *protocol.Command, err error) {
+		answer <- err == nil && resp.Code == protocol.StatusSuccess
+		if err == nil {
+			resp.Release()
+		}
+	})
+	look := time.NewTicker(forwardPoll)
+	defer look.Stop()
+	for {
+		select {
+		case known := <-answer:
+			return known
+		case <-ctx.Done():
+			return false
+		case <-look.C:
+			if now, _, ok := f.b.leaderTerm(); f.b.leading.Load() || ok && now != addr {
+				return false
+			}
+		}
 	}
-	defer resp.Release()
-	return resp.Code == protocol.StatusSuccess
 }
 
 // replay repeats the heartbeats of all clients to a new leader.
