@@ -157,8 +157,11 @@ func takePort(set *config.Set[broker.Config], sockets *inherit.Sockets, log hclo
 	if err != nil || l == nil {
 		return nil, err
 	}
-	log.Info("the client port is kept open by who started this process", "addr", l.Addr().String())
+	log.Info("the client port is held by who started this process", "addr", l.Addr().String())
 	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	if port != strconv.Itoa(cfg.ListenPort) {
+		log.Warn("the port of the socket that was passed replaces listenPort", "listenPort", cfg.ListenPort, "port", port)
+	}
 	if err := set.Put("listenPort", port, "the socket that was passed"); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

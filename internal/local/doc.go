@@ -14,7 +14,8 @@
 // with three in each, broker-a has n0 to n2 and broker-b n3 to n5.
 //
 // For drills there can be more name servers, at P+1 and so on, and each process
-// can have an address and a network namespace of its own (Place).
+// can have an address and a network namespace of its own (Place), or a port for
+// clients that stays open while it is dead (HoldPorts).
 //
 // Invariants:
 //
