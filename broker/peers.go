@@ -428,8 +428,11 @@ func (f *forwarder) greet(ctx context.Context) {
 }
 
 // retire closes the connections to a former leader after a while, unless it
-// leads again.
+// leads again. One over which the leader never said anything was made when it was
+// dead already and its port held, as a rule: what waits there waits for nothing.
+// (One for pulls is silent without that, as long as all are held.)
 func (f *forwarder) retire(addr string) {
+	f.client.DisconnectSilent(addr)
 	time.AfterFunc(leaderGrace, func() {
 		if now, _, ok := f.b.leaderTerm(); !ok || now != addr {
 			f.client.Disconnect(addr)

@@ -131,6 +131,14 @@ func (c *Client) Disconnect(addr string) {
 	}
 }
 
+// DisconnectSilent is Disconnect for a connection over which nothing has come yet.
+// So is one to a port that is held open while the process behind it is dead.
+func (c *Client) DisconnectSilent(addr string) {
+	if conn := c.established(addr); conn != nil && !conn.heard.Load() {
+		conn.Close()
+	}
+}
+
 // Close closes all connections, fails what waits on them and returns when the
 // client's goroutines are gone. It must not be called from a callback.
 func (c *Client) Close() error {

@@ -98,6 +98,35 @@ func TestClientLossAndRedial(t *testing.T) {
 	require.Equal(t, "x", string(invoke(t, c, addr, protocol.NewRequest(1).SetBody([]byte("x"))).Body))
 }
 
+// A port that somebody holds takes connections, and nobody answers.
+func TestClientDisconnectsFromASilentPort(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c := startClient(t, ClientConfig{})
+	errs := make(chan error, 1)
+	c.InvokeAsync(ln.Addr().String(), protocol.NewRequest(1), func(_ *protocol.Command, err error) { errs <- err })
+	require.Eventually(t, func() bool { return c.established(ln.Addr().String()) != nil }, 10*time.Second, time.Millisecond)
+	c.DisconnectSilent(ln.Addr().String())
+	require.ErrorIs(t, <-errs, ErrConnClosed)
+
+	calls := make(chan Call, 1)
+	s := startServer(t, ServerConfig{Handler: func(call Call, req *protocol.Command) {
+		if string(req.Body) == "hold" {
+			calls <- call
+			return
+		}
+		echo(call, req)
+	}})
+	addr := s.Addr().String()
+	invoke(t, c, addr, protocol.NewRequest(1))
+	c.InvokeAsync(addr, protocol.NewRequest(1).SetBody([]byte("hold")), func(_ *protocol.Command, err error) { errs <- err })
+	call := <-calls
+	c.DisconnectSilent(addr)
+	call.Reply(&protocol.Response{})
+	require.NoError(t, <-errs, "one that has answered before may answer yet")
+}
+
 func TestClientTimeouts(t *testing.T) {
 	s := startServer(t, ServerConfig{Handler: func(Call, *protocol.Command) {}})
 	c := startClient(t, ClientConfig{InvokeTimeout: 500 * time.Millisecond})

@@ -30,6 +30,8 @@ type Conn struct {
 	frameStart atomic.Int64 // first byte of an unfinished frame
 	writeStart atomic.Int64 // begin of an unfinished write
 
+	heard atomic.Bool // a frame came
+
 	// mu guards everything down to cause. It is never held while calling out or
 	// touching the socket.
 	mu       sync.Mutex

@@ -73,6 +73,9 @@ func (c *Conn) readCommand(r *bufio.Reader) (*protocol.Command, error) {
 	}
 	c.frameStart.Store(0)
 	c.lastActive.Store(c.ep.clock.Load())
+	if !c.heard.Load() {
+		c.heard.Store(true)
+	}
 
 	cmd := protocol.AcquireCommand()
 	cmd.Own(frame)

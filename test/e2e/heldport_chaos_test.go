@@ -105,5 +105,5 @@ func TestChaosForwardingToAHeldPort(t *testing.T) {
 	close(stop)
 	senders.Wait()
 	t.Logf("%d sends, %d without success, the longest took %d ms (%d ms before the leader died)", sent.Load(), failed.Load(), longest.Load(), before)
-	require.Less(t, longest.Load(), int64(2000), "an election, and the second for which answers of the last leader are waited for")
+	require.Less(t, longest.Load(), int64(900), "an election, and not the second for which answers of the last leader are waited for")
 }
