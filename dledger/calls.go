@@ -185,6 +185,8 @@ func (n *Node) answer(conn net.Conn, from string) error {
 		case opDigest:
 			digest, derr := n.digestFor(c.Body)
 			err = n.answerTo(conn, digest, derr)
+		case opForgot:
+			err = n.answerTo(conn, struct{}{}, n.lacks(c.Body, from))
 		case opCondemn:
 			done, derr := n.condemned(c.Body, from)
 			err = n.answerTo(conn, done, derr)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -400,16 +401,17 @@ func (g *group) requireSameBytes() {
 	var files []map[string]string
 	require.Eventually(g.t, func() bool {
 		end := running[0].store.Log().MaxOffset()
+		rests := func() bool {
+			return !slices.ContainsFunc(running, func(m *member) bool { return m.store.Log().MaxOffset() != end })
+		}
+		if !rests() {
+			return false
+		}
 		files = nil
 		for _, m := range running {
 			files = append(files, m.segments())
 		}
-		for _, m := range running {
-			if m.store.Log().MaxOffset() != end {
-				return false
-			}
-		}
-		return true
+		return rests()
 	}, 10*time.Second, 10*time.Millisecond, "the logs do not come to rest at the same offset")
 	low := int64(0)
 	for _, m := range running {

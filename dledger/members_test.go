@@ -582,11 +582,11 @@ func TestWipedMemberIsNotTakenForAWholeOne(t *testing.T) {
 	entries := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 8, Entries: []*raft.Log{{Index: 9}, {Index: 10}}}
 	heartbeat := &raft.AppendEntriesRequest{Term: 3}
 	c.take(entries, &raft.AppendEntriesResponse{Success: true, LastLog: 10}, now)
-	c.take(heartbeat, &raft.AppendEntriesResponse{Success: true, LastLog: 12}, now)
+	require.Zero(t, c.take(heartbeat, &raft.AppendEntriesResponse{Success: true, LastLog: 12}, now))
 	require.Equal(t, contact{at: now, lastIndex: 12, matched: 10, term: 3}, c, "what it has beyond may be another's")
-	c.take(heartbeat, &raft.AppendEntriesResponse{Success: true}, now)
+	require.EqualValues(t, 10, c.take(heartbeat, &raft.AppendEntriesResponse{Success: true}, now))
 	require.Equal(t, contact{at: now, term: 3}, c)
-	c.take(entries, &raft.AppendEntriesResponse{LastLog: 0}, now)
+	require.Zero(t, c.take(entries, &raft.AppendEntriesResponse{LastLog: 0}, now), "said once")
 	require.Zero(t, c.matched)
 	c.take(&raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 4}, &raft.AppendEntriesResponse{Success: true, LastLog: 4}, now)
 	require.Equal(t, contact{at: now, lastIndex: 4, matched: 4, term: 3}, c)

@@ -53,6 +53,7 @@ type Node struct {
 	fsm       *fsm
 	installs  installs
 	doubting  doubting
+	losses    losses
 	comparing comparing
 	stable    *stableStore
 	snaps     *snapshotStore
@@ -68,7 +69,7 @@ type Node struct {
 	stop       chan struct{}  // closed when the node begins to end
 	unwatch    chan struct{}  // closed when the watchdog may end
 	operations operations     // barriers and transfers: Raft must answer them before it ends
-	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers, resolveDoubt, compareLogs, watchClocks
+	background sync.WaitGroup // watchRole, checkpointer, watchPeers, watchMembers, resolveDoubt, compareLogs, watchClocks, tellForgetful
 	watchdog   sync.WaitGroup
 
 	started     atomic.Bool
@@ -120,6 +121,7 @@ func New(cfg Config) (*Node, error) {
 		timings:     newTimings(),
 		installs:    installs{sending: map[string]*installing{}},
 		doubting:    doubting{wake: make(chan struct{}, 1)},
+		losses:      losses{open: map[raft.ServerID]loss{}, wake: make(chan struct{}, 1)},
 		comparing:   comparing{demand: make(chan struct{}, 1)},
 		rpcInFlight: 1,
 		earlyPause:  earlyPause * cfg.HeartbeatTimeout,
@@ -219,6 +221,7 @@ func (n *Node) start() error {
 	n.background.Go(n.resolveDoubt)
 	n.background.Go(n.compareLogs)
 	n.background.Go(n.watchClocks)
+	n.background.Go(n.tellForgetful)
 	return nil
 }
 
@@ -244,6 +247,9 @@ func (n *Node) listen(genesis uint32, book *addresses) error {
 	n.streams = newStreams(l, self.Addr, h, n.answer, n.stop, n.logger)
 	n.silence.Store(n.streams)
 	n.transport = newTransport(n.streams, book, n.rpcInFlight, n.isBlank, n.sendLog, n.withhold, n.mayStand, n.logger.Named("net"))
+	n.transport.forgetful = func(id raft.ServerID, term, index uint64) {
+		n.losses.note(id, loss{Leader: n.cfg.SelfID, Term: term, Index: index})
+	}
 	n.transport.catchups = catchups{rate: n.cfg.InstallRate, end: n.cfg.Store.Log().MaxOffset, spare: n.commitsWithout}
 	return nil
 }

@@ -333,6 +333,9 @@ type transport struct {
 	mayStand func() error  // for election
 	rpcs     chan raft.RPC // to Raft
 	catchups catchups      // set before Raft starts
+	// forgetful is told of a member that has no more what it had acknowledged to
+	// this leader of term, up to index. Set before Raft starts.
+	forgetful func(id raft.ServerID, term, index uint64)
 
 	mu    sync.Mutex
 	peers map[raft.ServerID]contact
@@ -408,9 +411,11 @@ type contact struct {
 }
 
 // take notes an answer to a heartbeat or to entries. A member whose log ends
-// before what it had acknowledged has lost its disk since; nobody may go on
-// believing that it has everything, least of all who promotes it.
-func (c *contact) take(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, now time.Time) {
+// before what it had acknowledged has lost its disk since, or a part of it; nobody
+// may go on believing that it has everything, least of all who promotes it. The
+// last entry that it had acknowledged to this leader in this term is returned then,
+// else 0.
+func (c *contact) take(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse, now time.Time) (lost uint64) {
 	c.at, c.lastIndex = now, resp.LastLog
 	n := len(req.Entries)
 	switch {
@@ -419,8 +424,12 @@ func (c *contact) take(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesR
 	case resp.Success && req.PrevLogEntry > 0:
 		c.matched, c.term = req.PrevLogEntry, req.Term
 	default: // a heartbeat, which names no entry, or a refusal
+		if c.term == req.Term && resp.LastLog < c.matched {
+			lost = c.matched
+		}
 		c.matched = min(c.matched, resp.LastLog)
 	}
+	return lost
 }
 
 // AppendEntries passes heartbeats and entries on, the latter at a pace where they
@@ -438,9 +447,12 @@ func (t *transport) appendEntries(id raft.ServerID, to raft.ServerAddress, req *
 	if err == nil {
 		t.mu.Lock()
 		c := t.peers[id]
-		c.take(req, resp, time.Now())
+		lost := c.take(req, resp, time.Now())
 		t.peers[id] = c
 		t.mu.Unlock()
+		if lost > 0 {
+			t.forgetful(id, req.Term, lost)
+		}
 	}
 	return err
 }
