@@ -87,12 +87,8 @@ func (b *Broker) withdraw() {
 
 // handOver gives the leadership away and reports whether somebody took it.
 func (b *Broker) handOver() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-	if err := b.offsets.Flush(ctx); err != nil {
-		b.log.Warn("consumer offsets not written before hand-over", "error", err)
-	}
-	cancel()
-	ctx, cancel = context.WithTimeout(context.Background(), handOverTimeout)
+	b.flushOffsets(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
 	defer cancel()
 	if err := b.node.TransferLeadership(ctx); err != nil {
 		b.log.Warn("leadership not handed over; the others elect a leader when this one is gone", "error", err)

@@ -166,8 +166,9 @@ type Config struct {
 	DelayLevels string `cfg:"messageDelayLevel"`
 
 	// OffsetFlushInterval is how long committed consumer offsets wait for
-	// company before they are replicated; a crash of the leader loses that much of
-	// the progress clients sent one-way, and what came while it was written.
+	// company before they are replicated, unless somebody asks for them; a crash of
+	// the leader loses that much of the progress clients sent one-way and nobody was
+	// shown, and what came while it was written.
 	OffsetFlushInterval time.Duration `cfg:"consumerOffsetFlushInterval" unit:"ms" min:"1" max:"60000"`
 
 	// ForwardWait is how long a request waits for a leader to be known.

@@ -157,24 +157,13 @@ func (b *Broker) handleConsumeDirectly(ctx context.Context, r request) (*protoco
 	return b.callConsumer(ctx, r, b.brokerName, m)
 }
 
-// consumerOffset is the newest committed offset of a queue, replicated or not
-// yet.
-func (b *Broker) consumerOffset(name, topic string, queue int32) (int64, bool) {
-	// Pending first: a commit that lands between the two looks is found by the
-	// second one.
-	if offset, ok := b.offsets.Pending(name, topic, queue); ok {
-		return offset, true
-	}
-	return b.meta.Offset(name, topic, queue)
-}
-
 // handleResetOffset serves INVOKE_BROKER_TO_RESET_OFFSET: it tells all live
 // members of a group where to go on reading. The offsets kept here stay: the
 // members stop, forget what they fetched, and commit the new ones themselves. A
 // reset that we wrote meanwhile would be overwritten by commits on their way.
 //
 // 5.x tools can name one queue, and the offset for it.
-func (b *Broker) handleResetOffset(_ context.Context, r request) (*protocol.Response, error) {
+func (b *Broker) handleResetOffset(ctx context.Context, r request) (*protocol.Response, error) {
 	f := r.cmd.Required()
 	topicName, name, at := f.Str("topic"), f.Str("group"), f.Int64("timestamp")
 	if err := f.Err(); err != nil {
@@ -188,13 +177,16 @@ func (b *Broker) handleResetOffset(_ context.Context, r request) (*protocol.Resp
 	if only >= topic.WriteQueueNums {
 		return nil, refuse(protocol.StatusSystemError, "queueId %d is not allowed: topic %s has %d write queues", only, topicName, topic.WriteQueueNums)
 	}
+	if err := b.settle(ctx, r, ofGroup(name, topicName)); err != nil {
+		return nil, err
+	}
 	force := r.cmd.Bool("isForce")
 	table := protocol.ResetOffsetBody{Offsets: map[protocol.MessageQueue]int64{}}
 	for q := range topic.WriteQueueNums {
 		if only >= 0 && q != only {
 			continue
 		}
-		old, ok := b.consumerOffset(name, topicName, q)
+		old, ok := b.meta.Offset(name, topicName, q)
 		if !ok {
 			return nil, refuse(protocol.StatusSystemError, "THe consumer group <%s> not exist: it has no offset of queue %d of topic %s", name, q, topicName)
 		}
@@ -320,11 +312,12 @@ func (b *Broker) handleCloneOffset(ctx context.Context, r request) (*protocol.Re
 	if err := message.ValidGroup(dest); err != nil {
 		return nil, err
 	}
+	if err := b.settle(ctx, r, ofGroup(src, r.cmd.Str("topic"))); err != nil {
+		return nil, err
+	}
 	var commits []group.Commit
 	for _, topic := range b.topicsOf(src, r.cmd.Str("topic"), r.cmd.Bool("offline")) {
-		offsets := b.meta.Offsets(src, topic.TopicName)
-		b.offsets.Overlay(src, topic.TopicName, offsets)
-		for queue, offset := range offsets {
+		for queue, offset := range b.meta.Offsets(src, topic.TopicName) {
 			commits = append(commits, group.Commit{Group: dest, Topic: topic.TopicName, Queue: queue, Offset: offset})
 		}
 	}
@@ -365,10 +358,13 @@ func (b *Broker) commitAll(ctx context.Context, commits []group.Commit) error {
 // largest number) where the compared group is behind all of them. RocketMQ
 // deletes the filtered groups' offsets while it answers, and fails on a queue
 // that only the compared group has.
-func (b *Broker) handleCorrection(_ context.Context, r request) (*protocol.Response, error) {
+func (b *Broker) handleCorrection(ctx context.Context, r request) (*protocol.Response, error) {
 	f := r.cmd.Required()
 	topic, compare := f.Str("topic"), f.Str("compareGroup")
 	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	if err := b.settle(ctx, r, func(_, t string) bool { return t == topic }); err != nil {
 		return nil, err
 	}
 	skip := map[string]bool{}
@@ -380,7 +376,7 @@ func (b *Broker) handleCorrection(_ context.Context, r request) (*protocol.Respo
 		if skip[name] {
 			continue
 		}
-		for queue, offset := range b.groupOffsets(name, topic) {
+		for queue, offset := range b.meta.Offsets(name, topic) {
 			if first, _ := b.store.QueueRange(topic, queue); offset < int64(first) {
 				continue // where it stands is gone
 			}
@@ -389,7 +385,7 @@ func (b *Broker) handleCorrection(_ context.Context, r request) (*protocol.Respo
 			}
 		}
 	}
-	for queue, offset := range b.groupOffsets(compare, topic) {
+	for queue, offset := range b.meta.Offsets(compare, topic) {
 		if min, ok := least[queue]; !ok || min > offset {
 			least[queue] = maxOffset
 		}
@@ -400,18 +396,10 @@ func (b *Broker) handleCorrection(_ context.Context, r request) (*protocol.Respo
 // maxOffset is Java's Long.MAX_VALUE.
 const maxOffset = 1<<63 - 1
 
-// groupOffsets are a group's offsets in a topic, replicated or not yet.
-func (b *Broker) groupOffsets(name, topic string) map[int32]int64 {
-	offsets := b.meta.Offsets(name, topic)
-	b.offsets.Overlay(name, topic, offsets)
-	return offsets
-}
-
-// handleAllOffsets serves GET_ALL_CONSUMER_OFFSET. What was not replicated yet is
-// written first; that costs one entry and keeps the answer whole.
-func (b *Broker) handleAllOffsets(ctx context.Context, _ request) (*protocol.Response, error) {
-	if err := b.offsets.Flush(ctx); err != nil {
-		b.log.Debug("consumer offsets shown without the newest", "error", err)
+// handleAllOffsets serves GET_ALL_CONSUMER_OFFSET.
+func (b *Broker) handleAllOffsets(ctx context.Context, r request) (*protocol.Response, error) {
+	if err := b.settle(ctx, r, func(string, string) bool { return true }); err != nil {
+		return nil, err
 	}
 	return withBody(protocol.Encode(&protocol.OffsetTable{Offsets: b.meta.OffsetTable()}), nil)
 }

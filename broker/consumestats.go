@@ -30,12 +30,12 @@ func (b *Broker) topicsOf(name, topic string, all bool) []*protocol.TopicConfig 
 	return out
 }
 
-// addConsumeStats adds where a group stands in the queues of a topic, and returns
-// by how much it is behind.
+// addConsumeStats adds where a group stands in the queues of a topic, by what is
+// replicated, and returns by how much it is behind.
 func (b *Broker) addConsumeStats(s *protocol.ConsumeStats, name, topic string, queues int32) (behind int64) {
 	for q := range queues {
 		_, end := b.store.QueueRange(topic, q)
-		offset, _ := b.consumerOffset(name, topic, q)
+		offset, _ := b.meta.Offset(name, topic, q)
 		o := protocol.ConsumeOffset{BrokerOffset: int64(end), ConsumerOffset: offset}
 		if offset > 0 {
 			o.LastTimestamp, _ = b.store.StoreTimeAt(topic, q, message.QueueOffset(offset-1))
@@ -48,10 +48,13 @@ func (b *Broker) addConsumeStats(s *protocol.ConsumeStats, name, topic string, q
 }
 
 // handleConsumeStats serves GET_CONSUME_STATS.
-func (b *Broker) handleConsumeStats(_ context.Context, r request) (*protocol.Response, error) {
+func (b *Broker) handleConsumeStats(ctx context.Context, r request) (*protocol.Response, error) {
 	f := r.cmd.Required()
 	name := f.Str("consumerGroup")
 	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	if err := b.settle(ctx, r, ofGroup(name, r.cmd.Str("topic"))); err != nil {
 		return nil, err
 	}
 	s := protocol.ConsumeStats{Offsets: map[protocol.MessageQueue]protocol.ConsumeOffset{}}
@@ -63,7 +66,10 @@ func (b *Broker) handleConsumeStats(_ context.Context, r request) (*protocol.Res
 
 // handleBrokerConsumeStats serves GET_BROKER_CONSUME_STATS: the same of all
 // groups, one entry to each topic.
-func (b *Broker) handleBrokerConsumeStats(_ context.Context, r request) (*protocol.Response, error) {
+func (b *Broker) handleBrokerConsumeStats(ctx context.Context, r request) (*protocol.Response, error) {
+	if err := b.settle(ctx, r, func(string, string) bool { return true }); err != nil {
+		return nil, err
+	}
 	list := protocol.ConsumeStatsList{BrokerAddr: b.Addr().String()}
 	for _, cfg := range b.meta.Groups() {
 		g := protocol.GroupConsumeStats{Group: cfg.GroupName}
@@ -82,7 +88,7 @@ func (b *Broker) handleBrokerConsumeStats(_ context.Context, r request) (*protoc
 
 // handleTimeSpan serves QUERY_CONSUME_TIME_SPAN: the times of a topic's first and
 // last messages and of the last one a group consumed, by queue.
-func (b *Broker) handleTimeSpan(_ context.Context, r request) (*protocol.Response, error) {
+func (b *Broker) handleTimeSpan(ctx context.Context, r request) (*protocol.Response, error) {
 	f := r.cmd.Required()
 	name, group := f.Str("topic"), f.Str("group")
 	if err := f.Err(); err != nil {
@@ -91,6 +97,9 @@ func (b *Broker) handleTimeSpan(_ context.Context, r request) (*protocol.Respons
 	topic, ok := b.topicConfig(name)
 	if !ok {
 		return nil, refuse(protocol.StatusTopicNotExist, "topic[%s] not exist", name)
+	}
+	if err := b.settle(ctx, r, ofGroup(group, name)); err != nil {
+		return nil, err
 	}
 	now := wall.UnixMilli()
 	var body protocol.ConsumeTimeSpanBody
@@ -107,7 +116,7 @@ func (b *Broker) handleTimeSpan(_ context.Context, r request) (*protocol.Respons
 			span.MinTimestamp, span.MaxTimestamp = timeAt(first), timeAt(end-1)
 		}
 		span.ConsumeTimestamp = span.MinTimestamp
-		offset, _ := b.consumerOffset(group, name, q)
+		offset, _ := b.meta.Offset(group, name, q)
 		if offset > 0 {
 			span.ConsumeTimestamp = timeAt(message.QueueOffset(offset - 1))
 		}

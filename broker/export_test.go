@@ -45,3 +45,8 @@ func (b *Broker) PutSetting(ctx context.Context, key, value string) error {
 // SetMemory pretends that the machine has so many bytes of memory. It is for the
 // time before the first request.
 func (b *Broker) SetMemory(n int64) { b.memory.Store(n) }
+
+// StoredOffset is what the replicated table of this member has.
+func (b *Broker) StoredOffset(group, topic string, queue int32) (int64, bool) {
+	return b.meta.Offset(group, topic, queue)
+}

@@ -133,9 +133,7 @@ func (b *Broker) changeMembers(ctx context.Context, step, id, addr string) (text
 	case protocol.StepRemove:
 		return id + " is no member any more", b.node.RemoveMember(ctx, id)
 	case protocol.StepTransfer:
-		if err := b.offsets.Flush(ctx); err != nil {
-			b.log.Warn("consumer offsets not written before hand-over", "error", err)
-		}
+		b.flushOffsets(ctx)
 		return "", b.node.TransferLeadershipTo(ctx, id)
 	default:
 		return "", refuse(protocol.StatusSystemError, "step %q is not known: add, promote, demote, remove or transfer", step)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cometmq/cometmq/broker/group"
@@ -82,7 +83,7 @@ const lateWindow = 10 * time.Second
 // also one that goes back, which is right after a reset; to ignore that could skip
 // messages.
 func (b *Broker) lateReport(c group.Commit, conn uint64, by string, forwarded bool) bool {
-	if have, ok := b.consumerOffset(c.Group, c.Topic, c.Queue); ok && have > c.Offset {
+	if have, ok := b.newestOffset(c.Group, c.Topic, c.Queue); ok && have > c.Offset {
 		late := forwarded && b.reporters.Late(c, conn)
 		what := "a consumer reported an earlier offset than it had: it goes back on purpose, or the report was held up on its way; messages are repeated"
 		if late {
@@ -95,6 +96,17 @@ func (b *Broker) lateReport(c group.Commit, conn uint64, by string, forwarded bo
 	}
 	b.reporters.Took(c, conn)
 	return false
+}
+
+// newestOffset is the newest committed offset of a queue, replicated or not yet.
+// It is for decisions: what is shown comes from the replicated table alone.
+func (b *Broker) newestOffset(name, topic string, queue int32) (int64, bool) {
+	// Pending first: a commit that lands between the two looks is found by the
+	// second one.
+	if offset, ok := b.offsets.Pending(name, topic, queue); ok {
+		return offset, true
+	}
+	return b.meta.Offset(name, topic, queue)
 }
 
 // offsetError says of a commit that was given up what is known of it.
@@ -126,22 +138,105 @@ func (b *Broker) commitPulled(p *pullRequest) {
 	}
 }
 
-// handleQueryOffset serves QUERY_CONSUMER_OFFSET. A group that never committed
-// and meets a young queue is told 0, so that it reads what was sent before it
-// started; on an older one the client decides.
-func (b *Broker) handleQueryOffset(_ context.Context, r request) (*protocol.Response, error) {
+// handleQueryOffset serves QUERY_CONSUMER_OFFSET. What it shows is replicated: an
+// offset that was reported one-way and waits for company is written first, and the
+// answer is given when it is.
+//
+// Java takes any error for "this group has no offset" and may jump over messages.
+// A question that cannot be answered is therefore put again, here or to the next
+// leader, until the forwarder gives it up (silentWait).
+func (b *Broker) handleQueryOffset(r request) {
+	var h protocol.ConsumerOffsetHeader
+	if err := h.Decode(r.cmd); err != nil {
+		b.fail(r, err)
+		return
+	}
+	name, topic, queue := string(h.ConsumerGroup), string(h.Topic), h.QueueID
+	if _, waits := b.offsets.Pending(name, topic, queue); !waits || r.unled {
+		b.showOffset(r, name, topic, queue)
+		return
+	}
+	var once sync.Once
+	end := func(err error) {
+		once.Do(func() {
+			if err != nil {
+				b.forward.again(r, b.routes[protocol.CodeQueryConsumerOffset])
+				return
+			}
+			b.showOffset(r, name, topic, queue)
+		})
+	}
+	timer := time.AfterFunc(groupTimeout, func() { end(dledger.ErrUnknown) })
+	written := func(err error) {
+		timer.Stop()
+		end(err)
+	}
+	if !b.offsets.Settle(name, topic, queue, written) {
+		written(nil)
+	}
+}
+
+// showOffset answers with what the replicated table has.
+func (b *Broker) showOffset(r request, name, topic string, queue int32) {
+	if offset, ok := b.meta.Offset(name, topic, queue); ok {
+		r.reply(offsetAnswer(offset))
+		return
+	}
+	b.serve(r, firstOffset)
+}
+
+// firstOffset is the second half of QUERY_CONSUMER_OFFSET for a group without an
+// offset: it may wait for the disk.
+var firstOffset = &route{answer: (*Broker).handleFirstOffset}
+
+// handleFirstOffset tells a group that never committed 0 where the queue is young,
+// so that it reads what was sent before it started; on an older one the client
+// decides.
+func (b *Broker) handleFirstOffset(_ context.Context, r request) (*protocol.Response, error) {
 	var h protocol.ConsumerOffsetHeader
 	if err := h.Decode(r.cmd); err != nil {
 		return nil, err
 	}
-	name, topic := string(h.ConsumerGroup), string(h.Topic)
-	offset, ok := b.consumerOffset(name, topic, h.QueueID)
-	if !ok {
-		if h.NoZeroIfMissing || !b.young(topic, h.QueueID) {
-			return nil, refuse(protocol.StatusQueryNotFound, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
-		}
+	if h.NoZeroIfMissing || !b.young(string(h.Topic), h.QueueID) {
+		return nil, refuse(protocol.StatusQueryNotFound, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
 	}
-	return offsetAnswer(offset), nil
+	return offsetAnswer(0), nil
+}
+
+// settle waits until what consumers have reported for the groups and topics that
+// match is replicated. Whoever shows offsets of more than one queue calls it
+// first, and then reads the replicated table.
+func (b *Broker) settle(ctx context.Context, r request, match func(name, topic string) bool) error {
+	if r.unled {
+		return nil // this member takes no reports
+	}
+	err := b.offsets.SettleAll(ctx, match)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return refuse(protocol.StatusSystemBusy, "consumer offsets that were reported could not be replicated in time, try again: %v", err)
+	case errors.Is(err, group.ErrOffsetsDropped), errors.Is(err, dledger.ErrUnknown):
+		// The commits' fate is not known; that of the question is.
+		return dledger.ErrNotLeader
+	}
+	return err
+}
+
+// ofGroup matches a group in one topic, or in all with "".
+func ofGroup(name, topic string) func(string, string) bool {
+	return func(n, t string) bool { return n == name && (topic == "" || t == topic) }
+}
+
+// flushOffsets replicates what consumers have reported before the leadership is
+// handed over. It is worth a try and no more: what is not written consumers report
+// again, and nobody was shown it.
+func (b *Broker) flushOffsets(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if err := b.offsets.Flush(ctx); err != nil {
+		b.log.Warn("consumer offsets not written before hand-over", "error", err)
+	}
 }
 
 // young tells a queue that still begins at 0, not far behind the log's end.

@@ -131,7 +131,7 @@ func routes() map[int32]*route {
 		protocol.CodeGetConsumerListByGroup: {leader: true, retry: true, unled: true, answer: (*Broker).handleConsumerList},
 		protocol.CodeCheckClientConfig:      {answer: (*Broker).handleCheckClient},
 
-		protocol.CodeQueryConsumerOffset:     {leader: true, retry: true, unled: true, answer: (*Broker).handleQueryOffset},
+		protocol.CodeQueryConsumerOffset:     {leader: true, retry: true, unled: true, inline: (*Broker).handleQueryOffset},
 		protocol.CodeUpdateConsumerOffset:    {leader: true, retry: true, inline: (*Broker).handleUpdateOffset},
 		protocol.CodeGetMaxOffset:            {leader: true, retry: true, unled: true, read: (*Broker).handleMaxOffset},
 		protocol.CodeGetMinOffset:            {leader: true, retry: true, unled: true, read: (*Broker).handleMinOffset},

@@ -54,7 +54,7 @@ func (b *Broker) furthestBehind(name string) (topic string, behind int64) {
 			continue
 		}
 		for q := range cfg.ReadQueueNums {
-			offset, ok := b.consumerOffset(name, sub, q)
+			offset, ok := b.newestOffset(name, sub, q)
 			if !ok {
 				continue // it has not begun
 			}

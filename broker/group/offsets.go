@@ -90,9 +90,10 @@ type pendingOffset struct {
 // Offsets collects commits and writes them in batches, one batch at a time.
 //
 // A leader that dies takes the commits of the last FlushInterval, and those of
-// the batch in flight, with it. Consumers commit again every five seconds and
-// whoever takes over a queue repeats the messages in between: nothing is
-// skipped.
+// the batch in flight, with it; one that is deposed while it cannot write, all
+// since then. Consumers commit again every five seconds and whoever takes over a
+// queue repeats the messages in between: nothing is skipped. Nobody may be shown
+// what can be lost like this, see Settle.
 type Offsets struct {
 	cfg OffsetsConfig
 	log hclog.Logger
@@ -155,7 +156,7 @@ func (o *Offsets) Close() error {
 }
 
 // Commit stores a one-way commit. It is visible to Pending at once and written
-// within FlushInterval. The error wraps ErrOffsetsFull or ErrOffsetsDropped.
+// within FlushInterval, or at once when somebody asks for it (Settle). The error wraps ErrOffsetsFull or ErrOffsetsDropped.
 func (o *Offsets) Commit(c Commit) error { return o.add(c, nil) }
 
 // CommitWait stores a commit and calls done, from any goroutine, once it is
@@ -197,60 +198,6 @@ func signal(ch chan struct{}) {
 	case ch <- struct{}{}:
 	default:
 	}
-}
-
-// Pending returns a commit that may not be in the replicated table yet; it is
-// newer than what the table has.
-func (o *Offsets) Pending(group, topic string, queue int32) (int64, bool) {
-	key := offsetKey{group, topic, queue}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if p, ok := o.pending[key]; ok {
-		return p.offset, true
-	}
-	p, ok := o.flight[key]
-	return p.offset, ok
-}
-
-// Overlay puts the pending commits of a group and topic into the offsets, by
-// queue, that the caller read from the replicated table.
-func (o *Offsets) Overlay(group, topic string, offsets map[int32]int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, from := range []map[offsetKey]pendingOffset{o.flight, o.pending} {
-		for key, p := range from {
-			if key.group == group && key.topic == topic {
-				offsets[key.queue] = p.offset
-			}
-		}
-	}
-}
-
-// Flush writes what is pending now and waits for it; before handing over
-// leadership, for instance.
-func (o *Offsets) Flush(ctx context.Context) error {
-	o.mu.Lock()
-	n := len(o.pending) + len(o.flight)
-	results := make(chan error, n)
-	for _, m := range []map[offsetKey]pendingOffset{o.flight, o.pending} {
-		for key, p := range m {
-			p.waiters = append(p.waiters, func(err error) { results <- err })
-			m[key] = p
-		}
-	}
-	o.mu.Unlock()
-	signal(o.kick)
-	for range n {
-		select {
-		case err := <-results:
-			if err != nil {
-				return fmt.Errorf("flush consumer offsets: %w", err)
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("flush consumer offsets: %w", ctx.Err())
-		}
-	}
-	return nil
 }
 
 // Drop forgets everything not written yet, because this broker does not lead

@@ -75,9 +75,6 @@ func TestCommitsAreCollectedForOneInterval(t *testing.T) {
 		require.NoError(t, o.Commit(Commit{"g", "T", 1, 9}))
 		require.Equal(t, int64(9), pendingOf(t, o, Commit{"g", "T", 1, 0}))
 		require.Equal(t, int64(5), pendingOf(t, o, Commit{"g", "T", 0, 0}), "still in flight")
-		got := map[int32]int64{0: 1, 7: 7}
-		o.Overlay("g", "T", got)
-		require.Equal(t, map[int32]int64{0: 5, 1: 9, 7: 7}, got)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Empty(t, p.batches, "one batch in flight at a time")

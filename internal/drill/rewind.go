@@ -30,7 +30,8 @@ type readings struct {
 	news [][]reading
 	last []time.Time // of the last reading as high as the highest
 	// worst is for how long an offset had been shown that was gone later. A leader
-	// shows what it collects before that is replicated, and its death loses it.
+	// shows only what is replicated; what is left is a consumer that goes back on
+	// purpose, and a deposed leader's answer that comes late.
 	worst time.Duration
 }
 
