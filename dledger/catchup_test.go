@@ -33,7 +33,10 @@ func TestCatchUpKeepsToTheRateUnlessNeeded(t *testing.T) {
 	t.Parallel()
 	const size, entries, rate = 64 << 10, 2 * maxAppendEntries, 16 << 20
 	for _, needed := range []bool{false, true} {
-		g := newGroup(t, groupOptions{config: func(_ string, c *Config) { c.InstallRate = rate }})
+		g := newGroup(t, groupOptions{config: func(_ string, c *Config) {
+			c.InstallRate = rate
+			c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = time.Second, time.Second, time.Second // 16 MiB keep a busy machine busy
+		}})
 		leader, rest := g.followers()
 		away, other := rest[0], rest[1]
 		away.crash()
