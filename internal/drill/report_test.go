@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cometmq/cometmq/internal/local"
 )
 
 func TestLongestGapBeginsBeforeTheFault(t *testing.T) {
@@ -72,6 +74,12 @@ func TestMissingCommits(t *testing.T) {
 	n, oldest := missing(commits, 1, fault)
 	require.Equal(t, 2, n)
 	require.Equal(t, 300*time.Millisecond, oldest)
+}
+
+// A port in a network of its own would have to be held there.
+func TestPortsAreNotHeldInNetworksOfTheirOwn(t *testing.T) {
+	_, err := SetStage(t.Context(), "isolate-leader", local.Spec{Nodes: 3, HoldPorts: true})
+	require.ErrorContains(t, err, "leave out --hold-ports")
 }
 
 // Scripts read these fields; none may go or change its name.
