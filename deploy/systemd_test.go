@@ -51,7 +51,7 @@ func TestSocketUnitsFitTheServers(t *testing.T) {
 		require.Equal(t, []string{inherit.Remoting}, socket["Socket.FileDescriptorName"], name)
 		instance := strings.Replace(name, "@", "@%i", 1)
 		require.Equal(t, []string{instance + ".service"}, socket["Install.RequiredBy"], "stopping the socket stops the service")
-		require.Equal(t, []string{"always"}, service["Service.Restart"], "who waits at the socket must be answered")
+		require.Equal(t, []string{"on-failure"}, service["Service.Restart"], "who waits at the socket must be answered; mqshutdown stops it")
 		require.Equal(t, []string{"100ms"}, service["Service.RestartSec"], name)
 		require.Contains(t, strings.Fields(service["Service.RestartPreventExitStatus"][0]), strconv.Itoa(explain.ExitBadConfig),
 			"a socket that does not fit must not be tried ten times a second")
