@@ -50,8 +50,9 @@ type collector struct {
 	done    sync.WaitGroup
 
 	mu           sync.Mutex
-	refuse       error // non-nil: what Propose answers
-	closed       bool  // collect must end
+	refuse       error  // non-nil: what Propose answers
+	term         uint64 // of the leadership it was last opened for
+	closed       bool   // collect must end
 	queue        proposalQueue
 	waiting      int   // proposals in queue and in flight
 	waitingBytes int64 // and their bytes
@@ -102,6 +103,8 @@ func (c *collector) propose(p *Proposal) {
 	err := c.refuse
 	switch {
 	case err != nil:
+	case p.Term != 0 && p.Term != c.term:
+		err = fmt.Errorf("%w: the proposal is for term %d, and this member leads in term %d", ErrNotLeader, p.Term, c.term)
 	case c.waiting >= c.proposalsMax:
 		err = &busyError{bound: "the number of proposals", limit: int64(c.proposalsMax)}
 	case c.waiting > 0 && c.waitingBytes+int64(len(p.Data)) > c.proposalBytesMax:
@@ -148,11 +151,13 @@ func (c *collector) nudge() {
 	}
 }
 
-// open lets proposals in.
-func (c *collector) open() {
+// open lets proposals in for a leadership. What waits when it ends is refused by
+// shut, before the barrier of a later leadership of this member: what was let in
+// for an earlier term is in the log below that barrier, or never.
+func (c *collector) open(term uint64) {
 	c.mu.Lock()
 	if !c.closed {
-		c.refuse = nil
+		c.refuse, c.term = nil, term
 	}
 	c.mu.Unlock()
 }

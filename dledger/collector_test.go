@@ -69,7 +69,7 @@ func testCollector(t *testing.T, change func(*Config)) (*collector, *fakeRaft) {
 	}
 	r := newFakeRaft()
 	c := newCollector(cfg, newClock(0), r.apply, func(bool) {})
-	c.open()
+	c.open(1)
 	return c, r
 }
 
@@ -310,7 +310,7 @@ func TestCollectorEndsEachProposalOnce(t *testing.T) {
 		cfg.EntriesInFlight, cfg.EntryBytesMax, cfg.ProposalsMax = inFlight, 1024, 40
 		r := newFakeRaft()
 		c := newCollector(cfg, newClock(0), r.apply, func(bool) {})
-		c.open()
+		c.open(1)
 
 		var raftDone sync.WaitGroup
 		stop := make(chan struct{})
@@ -337,7 +337,7 @@ func TestCollectorEndsEachProposalOnce(t *testing.T) {
 				case 0:
 					c.shut(ErrNotLeader)
 				case 1:
-					c.open()
+					c.open(1)
 				case 2:
 					ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 					if c.pause(ctx) == nil {
@@ -346,7 +346,7 @@ func TestCollectorEndsEachProposalOnce(t *testing.T) {
 					cancel()
 				}
 			}
-			c.open()
+			c.open(1)
 		})
 
 		const each = 200
@@ -437,7 +437,7 @@ func BenchmarkCollector(b *testing.B) {
 		f.end <- nil
 		return f
 	}, func(bool) {})
-	c.open()
+	c.open(1)
 	defer c.close()
 	b.ReportAllocs()
 	free := make(chan *Proposal, 512)
@@ -450,4 +450,27 @@ func BenchmarkCollector(b *testing.B) {
 	for range 512 {
 		<-free
 	}
+}
+
+// A proposal for one leadership does not slip into a later one of the same member.
+func TestCollectorRefusesProposalsForAnotherTerm(t *testing.T) {
+	c, r := testCollector(t, nil)
+	defer c.close()
+	propose := func(term uint64) chan error {
+		end := make(chan error, 1)
+		c.propose(&Proposal{Data: []byte("x"), Term: term, Done: func(p *Proposal) { end <- p.Err }})
+		return end
+	}
+	for _, term := range []uint64{0, 1} {
+		end := propose(term)
+		r.next(t).commit(0)
+		require.NoError(t, <-end)
+	}
+	require.ErrorIs(t, <-propose(2), ErrNotLeader)
+	c.shut(ErrNotLeader)
+	c.open(3)
+	require.ErrorIs(t, <-propose(1), ErrNotLeader)
+	end := propose(3)
+	r.next(t).commit(0)
+	require.NoError(t, <-end)
 }

@@ -19,6 +19,11 @@ type Proposal struct {
 	// Results of an entry are handed back to its proposals by these counts.
 	Records int
 
+	// Term is the term of the leadership in which the records may enter the log,
+	// 0 for any. The proposal ends with ErrNotLeader otherwise: who settles later
+	// what became of it must know which leader's log it can be in.
+	Term uint64
+
 	// Done is called exactly once with the proposal itself, from a goroutine of
 	// the node and in log order among applied proposals. It must not block and
 	// must not call Node.Close. It may be called before Propose returns.

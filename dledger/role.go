@@ -199,7 +199,7 @@ func (n *Node) startBarrier(tenure uint64, to chan<- barrierDone) {
 func (n *Node) gainLeadership(term uint64) {
 	n.elections.Add(1)
 	n.ready.Store(true)
-	n.collector.open()
+	n.collector.open(term)
 	n.logger.Info("leads the group", "term", term, "last-index", n.raft.LastIndex())
 	n.reporter.report(RoleChange{Leader: true, Term: term, LeaderID: n.cfg.SelfID})
 }

@@ -131,6 +131,17 @@ func (n *Node) LeaderID() string {
 	return n.outsideLeader() // so that a removed member still sends requests on
 }
 
+// LeaderTerm is the term that the member which Raft takes for the leader leads in,
+// 0 when there is none: the leader that an outsider knows has no term here. Asked
+// for after LeaderID, it may already be that of a later leader. It may be asked
+// for each request.
+func (n *Node) LeaderTerm() uint64 {
+	if !n.started.Load() || n.leaderID() == "" {
+		return 0
+	}
+	return n.raft.CurrentTerm()
+}
+
 // Status describes the node. It costs a few atomic reads and two short locks,
 // so a metrics endpoint may call it as often as it likes.
 func (n *Node) Status() Status {
