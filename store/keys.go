@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -206,6 +207,43 @@ func (s *Store) readKeyed(entries []index.Entry, q *KeyQuery, key []byte) (found
 		}
 	}
 	return found, false
+}
+
+// keyLookMax bounds the messages that FindKey looks at: a client may give any
+// number of them one id.
+const keyLookMax = 1024
+
+// ErrManyKeyed says that more messages have a key than are looked at.
+var ErrManyKeyed = fmt.Errorf("more than %d messages have this key", keyLookMax)
+
+// FindKey returns the newest message of a topic with a key that was stored at the
+// group time since or later and is the one that match takes; nil when there is
+// none. Unlike QueryKey it leaves nothing out that it cannot read: whenever it
+// does not know, it returns an error. It reads the disk.
+func (s *Store) FindKey(topic string, key []byte, since int64, match func(message.Stored) bool) (message.Stored, error) {
+	if s.keys == nil {
+		return nil, ErrNoKeyIndex
+	}
+	entries, err := s.keys.Query(index.Query{Hash: index.Hash([]byte(topic), key), Begin: since, End: math.MaxInt64, Max: keyLookMax})
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		m, err := s.MessageAt(message.PhyOffset(e.Phy))
+		if err != nil {
+			return nil, err
+		}
+		if hasKey(m, topic, key) && match(m) {
+			return m, nil
+		}
+	}
+	switch {
+	case len(entries) == keyLookMax:
+		return nil, ErrManyKeyed
+	case !s.keys.Complete(): // asked last: an index may give keys up at any time
+		return nil, ErrKeyIndexIncomplete
+	}
+	return nil, nil
 }
 
 // dropKeys removes the files of the key index whose messages left the log, and

@@ -38,6 +38,44 @@ func newKeyRig(t testing.TB) *rig {
 	return r
 }
 
+// What FindKey does not find is not there: it never takes what it cannot know for
+// an answer.
+func TestFindKey(t *testing.T) {
+	r := newKeyRig(t)
+	r.send(
+		keyed(t, "T", "first", "id", "", 0, 10),
+		keyed(t, "T", "second", "id", "", 0, 20),
+		keyed(t, "U", "other topic", "id", "", 0, 30),
+	)
+	find := func(since int64, body string) (string, error) {
+		m, err := r.store.FindKey("T", []byte("id"), since, func(m message.Stored) bool { return body == "" || string(m.Body()) == body })
+		if m == nil {
+			return "", err
+		}
+		return string(m.Body()), err
+	}
+	for _, want := range []struct {
+		since     int64
+		body, got string
+	}{{0, "", "second"}, {0, "first", "first"}, {10, "first", "first"}, {11, "first", ""}, {0, "other topic", ""}, {21, "", ""}} {
+		got, err := find(want.since, want.body)
+		require.NoError(t, err)
+		require.Equal(t, want.got, got, "%+v", want)
+	}
+	for range keyLookMax {
+		r.send(keyed(t, "T", "again", "id", "", 0, 40))
+	}
+	got, err := find(0, "again")
+	require.NoError(t, err)
+	require.Equal(t, "again", got)
+	_, err = find(0, "first")
+	require.ErrorIs(t, err, ErrManyKeyed)
+	// As if the disk had refused keys for long.
+	require.NoError(t, r.store.keys.Reset())
+	_, err = find(0, "first")
+	require.ErrorIs(t, err, ErrKeyIndexIncomplete)
+}
+
 // byKey returns the bodies of what is found, which lie in the order of the log.
 func (r *rig) byKey(topic, key string, limit int) []string {
 	r.t.Helper()
