@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cometmq/cometmq/broker/metadata"
+	"github.com/cometmq/cometmq/remoting/protocol"
 )
 
 // Mark returns a valid mark of a forwarded request, as another member would
@@ -50,3 +51,11 @@ func (b *Broker) SetMemory(n int64) { b.memory.Store(n) }
 func (b *Broker) StoredOffset(group, topic string, queue int32) (int64, bool) {
 	return b.meta.Offset(group, topic, queue)
 }
+
+// MarkDoubtful is Mark for a send that may be stored already.
+func (b *Broker) MarkDoubtful(client netip.AddrPort, term uint64, since int64) string {
+	return markDoubtful(b.Mark("n9", "s", 1, client, 0), doubt{term: term, since: since})
+}
+
+// IsStranger tells the answer of a member that does not understand a mark.
+func IsStranger(resp *protocol.Command) bool { return isStranger(resp) }

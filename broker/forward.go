@@ -41,6 +41,10 @@ type forwarder struct {
 type forwardedRequest struct {
 	request
 	route *route
+	// meant is the term of the leader that it was last sent to, and since the group
+	// time before that; of routes that settle.
+	meant uint64
+	since int64
 }
 
 // forwardPoll is how often waiting requests look for a leader. Elections take a
@@ -125,10 +129,10 @@ func (f *forwarder) admit(r request, rt *route) *forwardedRequest {
 	f.mu.Unlock()
 	switch {
 	case closed:
-		f.b.fail(r, dledger.ErrClosed)
+		f.fail(r, dledger.ErrClosed)
 		return nil
 	case full:
-		f.b.fail(r, refuse(protocol.StatusSystemBusy,
+		f.fail(r, refuse(protocol.StatusSystemBusy,
 			"[OVERLOAD]system busy, start flow control for a while: %d requests wait for the leader (forwardRequestsMax)", cfg.ForwardMax))
 		return nil
 	}
@@ -149,6 +153,10 @@ func (f *forwarder) refuseForwarded(r request) {
 // it wait.
 func (f *forwarder) try(r *forwardedRequest) {
 	if f.b.leading.Load() {
+		if r.doubt.open() && f.b.term.Load() <= r.doubt.term {
+			f.park(r) // the news that this member leads no more is on its way
+			return
+		}
 		f.leave()
 		f.b.serve(r.request, r.route)
 		return
@@ -165,6 +173,15 @@ func (f *forwarder) try(r *forwardedRequest) {
 		return
 	}
 	f.led()
+	if r.route.settles {
+		// A leader of another term refuses it, so that no harm is done if there is
+		// another one by now. Who is outside of the group knows no term (0).
+		if r.meant = f.b.node.LeaderTerm(); r.doubt.open() && r.meant <= r.doubt.term {
+			f.awaitNext(r)
+			return
+		}
+		r.since = f.b.store.AppliedTime()
+	}
 	if !r.route.background {
 		f.lastTaken.Store(elapsed())
 	}
@@ -172,7 +189,7 @@ func (f *forwarder) try(r *forwardedRequest) {
 		f.local.bind(r.call.Conn())
 	}
 	f.b.counters.forwarded.Add(1)
-	req := f.marked(r.cmd, connID(r.call.Conn()), r.clientAddr(), time.Since(r.arrived))
+	req := f.markedRequest(r)
 	if r.call.Oneway() {
 		if err := f.client.Oneway(f.b.ctx, addr, req); err != nil {
 			f.park(r)
@@ -239,18 +256,32 @@ func (f *forwarder) answered(r *forwardedRequest, addr string, resp *protocol.Co
 			f.park(r)
 			return
 		}
+		if _, unknown := resp.Field(fieldUnknown); unknown {
+			resp.Release()
+			f.doubted(r)
+			return
+		}
 		f.leave()
+		if r.doubt.open() && isStranger(resp) {
+			resp.Release()
+			f.b.fail(r.request, dledger.ErrUnknown)
+			return
+		}
 		r.reply(passedOn(resp))
 		return
 	}
 	f.b.log.Debug("forwarding failed", "code", r.cmd.Code, "leader", addr, "error", err)
 	if errors.Is(err, protocol.ErrTooLarge) {
 		f.leave()
-		f.b.fail(r.request, dledger.ErrTooLarge)
+		f.fail(r.request, dledger.ErrTooLarge)
 		return
 	}
 	if r.route.retry || neverSent(err) {
 		f.park(r)
+		return
+	}
+	if r.route.settles {
+		f.doubted(r)
 		return
 	}
 	f.leave()
@@ -283,9 +314,9 @@ func (f *forwarder) park(r *forwardedRequest) {
 		r.call.Conn().Close()
 		r.reply(&protocol.Response{Code: protocol.StatusServiceNotAvailable})
 	case closed:
-		f.b.fail(r.request, dledger.ErrClosed)
+		f.fail(r.request, dledger.ErrClosed)
 	default:
-		f.b.fail(r.request, dledger.ErrNotLeader)
+		f.fail(r.request, dledger.ErrNotLeader)
 	}
 }
 

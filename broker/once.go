@@ -5,6 +5,7 @@ import (
 
 	"github.com/cometmq/cometmq/broker/metadata"
 	"github.com/cometmq/cometmq/message"
+	"github.com/cometmq/cometmq/remoting/protocol"
 	"github.com/cometmq/cometmq/store"
 )
 
@@ -12,7 +13,8 @@ import (
 // messages, and sends that are stored once.
 type wrapped struct {
 	open  bool
-	start int // of the command record in the proposal
+	once  bool // the command stores its messages once
+	start int  // of the command record in the proposal
 	// records of the proposal before it
 	records int
 	payload []byte // buffer
@@ -34,6 +36,7 @@ func (op *sendOp) closeCommand() {
 
 // openOnce begins a command that stores a send once. The key may come later.
 func (op *sendOp) openOnce(kind metadata.OnceKind) {
+	op.wrapped.once = true
 	op.openCommand(metadata.OpOnce, metadata.AppendOncePayload(op.wrapped.payload[:0], kind, op.b.cfg().onceLimits(), op.queue))
 }
 
@@ -55,11 +58,11 @@ func (op *sendOp) storesOnce(unique []byte) bool {
 
 // batchUnique is the unique id that stands for a whole batch: that of its first
 // message, or the one in the header. The Go client's batches have neither.
-func (op *sendOp) batchUnique() []byte {
-	unique, ok := message.Property(op.head.Properties, message.PropertyUniqKey)
+func batchUnique(h *protocol.SendHeader, body []byte) []byte {
+	unique, ok := message.Property(h.Properties, message.PropertyUniqKey)
 	stop := errors.New("stop")
 	// A body that cannot be read is refused when it is read as a whole.
-	_ = message.EachBatchItem(op.r.cmd.Body, func(item message.BatchItem) error {
+	_ = message.EachBatchItem(body, func(item message.BatchItem) error {
 		if v, found := message.Property(item.Properties, message.PropertyUniqKey); found {
 			unique, ok = v, true
 		}

@@ -32,10 +32,14 @@ import (
 // is never sent on again: two members that take each other for the leader must
 // not play with it. fieldNotLeader marks the answer of a member that refused a
 // marked request because it does not lead: nothing was done, and the sender may
-// try again. fieldClient names a connection of the member that gets it.
+// try again. fieldTerm on a marked send is the only term that the leader may store
+// it in; fieldUnknown marks its answer when it stored it and cannot tell whether it
+// will stay (settle.go). fieldClient names a connection of the member that gets it.
 const (
 	fieldForwarded = "cometForwardedFor"
 	fieldNotLeader = "cometNotLeader"
+	fieldTerm      = "cometTerm"
+	fieldUnknown   = "cometUnknown"
 	fieldClient    = "cometClient"
 
 	codeMemberHello int32 = 31001
@@ -54,7 +58,9 @@ type origin struct {
 }
 
 // mark is the value of fieldForwarded: secret, member, session, connection,
-// client address and milliseconds waited, with spaces between.
+// client address and milliseconds waited, with spaces between. A doubtful send has
+// two more, see doubt: a member of a version that does not know them takes the
+// mark for no mark and refuses the send, where it would otherwise store it again.
 func mark(secret, member, session string, conn uint64, addr netip.AddrPort, waited time.Duration) string {
 	b := make([]byte, 0, 128)
 	b = append(append(b, secret...), ' ')
@@ -65,6 +71,12 @@ func mark(secret, member, session string, conn uint64, addr netip.AddrPort, wait
 	return string(strconv.AppendInt(b, waited.Milliseconds(), 10))
 }
 
+// markDoubtful is mark for a doubtful send.
+func markDoubtful(mark string, d doubt) string {
+	b := append(strconv.AppendUint(append([]byte(mark), ' '), d.term, 10), ' ')
+	return string(strconv.AppendInt(b, d.since, 10))
+}
+
 // identify reads the mark of a request, if it has one, and takes it off, so that
 // no handler passes the secret on.
 func (b *Broker) identify(r *request) error {
@@ -72,10 +84,12 @@ func (b *Broker) identify(r *request) error {
 	if !ok {
 		return nil
 	}
-	parts := strings.Split(string(v), " ")
-	r.cmd.Fields = slices.DeleteFunc(r.cmd.Fields, func(f protocol.Field) bool { return string(f.Key) == fieldForwarded })
+	parts, term := strings.Split(string(v), " "), r.cmd.Str(fieldTerm)
+	r.cmd.Fields = slices.DeleteFunc(r.cmd.Fields, func(f protocol.Field) bool {
+		return string(f.Key) == fieldForwarded || string(f.Key) == fieldTerm
+	})
 	secret := b.meta.Secret()
-	if len(parts) != 6 || subtle.ConstantTimeCompare([]byte(parts[0]), []byte(secret)) != 1 || secret == "" {
+	if len(parts) != 6 && len(parts) != 8 || subtle.ConstantTimeCompare([]byte(parts[0]), []byte(secret)) != 1 || secret == "" {
 		return errStranger
 	}
 	conn, err1 := strconv.ParseUint(parts[3], 10, connBits)
@@ -83,9 +97,35 @@ func (b *Broker) identify(r *request) error {
 	if parts[1] == "" || err1 != nil || err2 != nil {
 		return errStranger
 	}
+	if err := r.attempt(term, parts[6:]); err != nil {
+		return errStranger
+	}
 	addr, _ := netip.ParseAddrPort(parts[4]) // a client of tests has none
 	r.origin = &origin{
 		peer: b.relays.get(parts[1], parts[2], r.call.Conn()), conn: conn, addr: addr, waited: time.Duration(max(waited, 0)) * time.Millisecond,
+	}
+	return nil
+}
+
+// attempt reads what a member says of a send: the term it is meant for, and the
+// doubt about earlier attempts, if there is one.
+func (r *request) attempt(term string, doubtful []string) (err error) {
+	if term != "" {
+		if r.term, err = strconv.ParseUint(term, 10, 64); err != nil {
+			return err
+		}
+	}
+	if len(doubtful) == 0 {
+		return nil
+	}
+	if r.doubt.term, err = strconv.ParseUint(doubtful[0], 10, 64); err != nil {
+		return err
+	}
+	if r.doubt.since, err = strconv.ParseInt(doubtful[1], 10, 64); err != nil {
+		return err
+	}
+	if !r.doubt.open() {
+		return errStranger
 	}
 	return nil
 }
@@ -194,7 +234,7 @@ func (c *relayedConn) Relayed() {}
 func (c *relayedConn) wrap(req *protocol.Command) *protocol.Command {
 	out := protocol.NewRequest(req.Code)
 	out.Language, out.Version, out.Remark, out.Body = req.Language, req.Version, req.Remark, req.Body
-	return out.SetHeader(forwardHeader{req, fieldClient, strconv.FormatUint(c.conn, 10)})
+	return out.SetHeader(forwardHeader{cmd: req, key: fieldClient, value: strconv.FormatUint(c.conn, 10)})
 }
 
 // Oneway sends a request that is not answered.
@@ -506,23 +546,45 @@ func (f *forwarder) replay(ctx context.Context, addr string) {
 
 // marked returns a request with this member's mark.
 func (f *forwarder) marked(req *protocol.Command, conn uint64, addr netip.AddrPort, waited time.Duration) *protocol.Command {
+	return sentOn(req, forwardHeader{cmd: req, key: fieldForwarded, value: f.mark(conn, addr, waited)})
+}
+
+// markedRequest returns a client's request with this member's mark.
+func (f *forwarder) markedRequest(r *forwardedRequest) *protocol.Command {
+	h := forwardHeader{cmd: r.cmd, key: fieldForwarded, term: r.meant}
+	h.value = f.mark(connID(r.call.Conn()), r.clientAddr(), time.Since(r.arrived))
+	if r.doubt.open() {
+		h.value = markDoubtful(h.value, r.doubt)
+	}
+	return sentOn(r.cmd, h)
+}
+
+func (f *forwarder) mark(conn uint64, addr netip.AddrPort, waited time.Duration) string {
+	return mark(f.b.meta.Secret(), f.b.selfID, f.session, conn, addr, waited)
+}
+
+// sentOn is a request with another header.
+func sentOn(req *protocol.Command, h forwardHeader) *protocol.Command {
 	out := protocol.NewRequest(req.Code)
 	out.Language, out.Version, out.Serialize, out.Remark = req.Language, req.Version, req.Serialize, req.Remark
 	out.Flag = req.Flag & protocol.FlagOneway
-	m := mark(f.b.meta.Secret(), f.b.selfID, f.session, conn, addr, waited)
-	return out.SetHeader(forwardHeader{req, fieldForwarded, m}).SetBody(req.Body)
+	return out.SetHeader(h).SetBody(req.Body)
 }
 
-// forwardHeader is the header of a request with one field more.
+// forwardHeader is the header of a request with a field more, or two.
 type forwardHeader struct {
 	cmd        *protocol.Command
 	key, value string
+	term       uint64 // of fieldTerm, 0 for none
 }
 
 // EncodeFields writes the request's own fields and the one more.
 func (h forwardHeader) EncodeFields(w *protocol.FieldWriter) {
 	h.cmd.EncodeFields(w)
 	w.String(h.key, h.value)
+	if h.term != 0 {
+		w.String(fieldTerm, strconv.FormatUint(h.term, 10))
+	}
 }
 
 // clientGone tells the leader that a client of ours left.

@@ -20,6 +20,10 @@ type request struct {
 	// 0 before it ever waited; arrived is when it came.
 	deadline int64
 	arrived  time.Time
+	// term is the only one that the leader may carry it out in, 0 for any.
+	term uint64
+	// doubt: an earlier attempt may have been carried out.
+	doubt doubt
 	// origin is set when another member sent the request on for its client.
 	origin *origin
 	// unled: this member does not lead and serves the request from the committed
@@ -73,6 +77,9 @@ type route struct {
 	// retry: carrying it out twice does no harm, so a forwarding member may
 	// send it again after losing the connection to the leader.
 	retry bool
+	// settles: carrying it out twice does harm, and the next leader can tell
+	// whether it was when the leader did not, see settle.go.
+	settles bool
 	// patience is how long an answer may take, 0 = groupTimeout. More is for
 	// requests that wait for a client.
 	patience time.Duration
@@ -109,7 +116,7 @@ type route struct {
 // with StatusRequestCodeNotSupported.
 func routes() map[int32]*route {
 	// Bound, because what asks for a reply gets it by the connection it came by.
-	send := &route{leader: true, bound: true, inline: (*Broker).handleSend}
+	send := &route{leader: true, settles: true, bound: true, inline: (*Broker).handleSend}
 	reply := &route{leader: true, here: replyHere, inline: (*Broker).handleReply}
 	pull := &route{leader: true, retry: true, bound: true, unled: true, slow: true, notVIP: true, read: (*Broker).handlePull}
 	return map[int32]*route{

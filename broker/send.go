@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -34,6 +35,7 @@ type sendOp struct {
 	resp     protocol.Response
 	newTopic bool          // the proposal begins with commands that create topics
 	began    time.Duration // since the broker's start
+	since    int64         // the group time before it was first proposed
 	queue    int32
 	once     bool // the topic has de-duplication
 	kind     messageType
@@ -78,6 +80,10 @@ func (op *sendOp) recycle() {
 
 // handleSend serves SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE.
 func (b *Broker) handleSend(r request) {
+	if r.doubt.open() {
+		b.settleSend(r)
+		return
+	}
 	op := b.newSendOp(r)
 	if err := op.build(); err != nil {
 		op.recycle()
@@ -90,7 +96,21 @@ func (b *Broker) handleSend(r request) {
 
 // propose hands the op to the node; sendDone has it from then on.
 func (op *sendOp) propose() {
+	term := op.r.term
+	if term == 0 {
+		term = op.b.term.Load()
+	}
+	op.proposeIn(term)
+}
+
+// proposeIn is propose for one term: the send enters the log in that term or not
+// at all, so that it can be settled if its outcome stays unknown.
+func (op *sendOp) proposeIn(term uint64) {
 	op.began = time.Since(op.b.stats.Start())
+	if op.since = op.r.doubt.since; !op.r.doubt.open() {
+		op.since = op.b.store.AppliedTime()
+	}
+	op.proposal.Term = term
 	op.b.waitingSends.enter(op.began)
 	op.b.node.Propose(&op.proposal)
 }
@@ -253,7 +273,7 @@ func (op *sendOp) buildBatch() error {
 	outer = message.SetProperty(nil, outer, message.PropertyCluster, op.b.cfg().ClusterName)
 	var unique []byte
 	if op.once {
-		unique = op.batchUnique()
+		unique = batchUnique(&op.head, op.r.cmd.Body)
 	}
 	once := op.storesOnce(unique)
 	if once {
@@ -454,11 +474,21 @@ func sendDone(p *dledger.Proposal) {
 			op.answerReply(err)
 			return
 		}
-		rt := op.route
+		rt, d, spent := op.route, doubt{term: p.Term, since: op.since}, time.Since(b.stats.Start())-op.began
 		op.recycle()
+		if errors.Is(err, dledger.ErrUnknown) {
+			b.unsettled(r, rt, d, spent)
+			return
+		}
 		b.failed(r, rt, err)
 		return
 	}
+	op.tell(&sent)
+}
+
+// tell answers a send with the places of its messages.
+func (op *sendOp) tell(sent *metadata.Sent) {
+	b, p := op.b, &op.proposal
 	for i, res := range sent.Results {
 		if i > 0 {
 			op.answer.MsgID = append(op.answer.MsgID, ',')

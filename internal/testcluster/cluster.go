@@ -26,6 +26,8 @@ type Options struct {
 	Settings map[string]string
 	// NoNamesrv leaves the name server out.
 	NoNamesrv bool
+	// Links lets members be cut off from their clients, see Node.Mute.
+	Links bool
 	// Verbose sends the log of all parts to the test's log.
 	Verbose bool
 }
@@ -53,6 +55,7 @@ type Node struct {
 	c    *Cluster
 	raft string
 	dir  string
+	link link
 }
 
 // startTimeout is generous because tests share their machine.
@@ -141,6 +144,10 @@ func (n *Node) start(main, raft net.Listener) {
 	require.NoError(t, err)
 	require.Empty(t, warnings)
 	n.Addr = main.Addr().String()
+	if n.c.opts.Links {
+		n.link.reset(main)
+		main = &n.link
+	}
 	b, err := broker.New(broker.Options{
 		Settings: set, Logger: n.c.logger(n.ID), Listener: main, RaftListener: raft,
 		Exit: func(err error) { t.Errorf("member %s: %v", n.ID, err) },
