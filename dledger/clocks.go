@@ -26,9 +26,9 @@ const (
 	// whose clock is one of the right ones as a rule.
 	clockKept = 2 * time.Minute
 	// clockSlack is what clocks may differ by before the middle one is taken. The
-	// usual difference of machines with NTP is far below, errors of the measurement,
-	// half a round trip, are too; and each change of the leader would add its own
-	// to the group's time if nobody followed the wall clock.
+	// usual difference of machines with NTP is far below, and so is the error of the
+	// measurement; each change of the leader would add its own to the group's time if
+	// nobody followed the wall clock.
 	clockSlack = time.Second
 )
 
@@ -121,8 +121,10 @@ func (n *Node) readClocks() {
 	asking.Wait()
 }
 
-// readClock asks a member for the time. It was that halfway between the question
-// and the answer, to half of the time in between; so what took long is not used.
+// readClock asks a member for the time. It was that at some moment between the
+// question and the answer, and counts as if it had been at the last one: a clock
+// that is taken over is then late by a part of a round trip, and never early. What
+// took long is not used.
 func (n *Node) readClock(s raft.Server) {
 	var r clockReading
 	addr := n.transport.address(s.ID, s.Address)
@@ -131,7 +133,7 @@ func (n *Node) readClock(s raft.Server) {
 		n.logger.Debug("a member does not tell the time", "peer", s.ID, "error", err)
 		return
 	}
-	if took := n.clock.mono() - asked; took < clockSlack {
-		n.clock.others.put(string(s.ID), clockOffset{wall: r.At, at: asked + took/2})
+	if now := n.clock.mono(); now-asked < clockSlack {
+		n.clock.others.put(string(s.ID), clockOffset{wall: r.At, at: now})
 	}
 }
