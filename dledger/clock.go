@@ -16,8 +16,8 @@ import (
 // the highest time it has seen in the log: delays and retention are differences
 // of these times and must not become negative when leadership passes to a
 // machine whose wall clock is behind. Such a leader goes on from the highest
-// time at normal speed, because standing still until its wall clock has caught
-// up would hold back every delayed message for that long.
+// time at normal speed, counted from when it saw it, because standing still until
+// its wall clock has caught up would hold back every delayed message for that long.
 //
 // On a follower the time is an estimate and may step back once, when the member
 // becomes leader.
@@ -27,6 +27,7 @@ type clock struct {
 	others peerClocks
 	anchor atomic.Pointer[clockAnchor]
 	last   atomic.Int64 // highest time stamped or applied
+	lastAt atomic.Int64 // when, by mono, or a little later
 }
 
 // clockAnchor says that the group time was base (ns) when mono read at. In ms it
@@ -53,12 +54,15 @@ func newClock(last int64) *clock {
 // reset anchors the clock anew. It is called when leadership is gained and
 // nothing is in flight from this node.
 func (c *clock) reset() {
-	now := c.mono()
 	base := c.wall()
 	if ahead := c.ahead(); ahead.Abs() > clockSlack {
 		base -= int64(ahead)
 	}
-	c.anchor.Store(&clockAnchor{base: max(base, c.last.Load()*int64(time.Millisecond)), at: now})
+	if last := c.last.Load() * int64(time.Millisecond); base < last {
+		base = last + max(0, int64(c.mono())-c.lastAt.Load())
+	}
+	// Read last: a pause in here makes the group's time late, and never early.
+	c.anchor.Store(&clockAnchor{base: base, at: c.mono()})
 }
 
 // ahead is by how much this machine's wall clock is ahead of the one in the middle
@@ -86,7 +90,11 @@ func (c *clock) stamp() int64 {
 func (c *clock) seen(t int64) {
 	for {
 		last := c.last.Load()
-		if t <= last || c.last.CompareAndSwap(last, t) {
+		if t <= last {
+			return
+		}
+		c.lastAt.Store(int64(c.mono())) // first: a time that goes on from here must not be ahead
+		if c.last.CompareAndSwap(last, t) {
 			return
 		}
 	}

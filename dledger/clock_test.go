@@ -55,6 +55,10 @@ func TestClockNeverStartsBelowTheLog(t *testing.T) {
 	require.EqualValues(t, 10_000, c.stamp())
 	c.seen(5)
 	require.EqualValues(t, 10_000, c.now())
+
+	advance(50 * time.Millisecond) // an election
+	c.reset()
+	require.EqualValues(t, 10_050, c.now(), "the time without a leader counts")
 }
 
 // A new leader whose clock differs from most members' begins with theirs.

@@ -9,10 +9,12 @@ import (
 )
 
 // clockJump sets the leader's clock ahead, back, and right again: neither
-// leases nor elections nor delays may notice. Then each follower's clock is an
-// hour behind, and the leader dies: the group's time must not go back, and what
-// waits must come when it would have come. At last a follower's clock is an hour
-// ahead, and the leadership is handed to it: nothing may come early.
+// leases nor elections nor delays may notice. Then a follower's clock is an hour
+// ahead, and the leadership is handed to it: nothing may come early. At last each
+// follower's clock is an hour behind, and the leader dies: the group's time must
+// not go back, and what waits must come when it would have come. (That is last
+// because such a leader's time is late by a moment, and what it delayed early by
+// that moment if one with a right clock took over.)
 func clockJump(ctx context.Context, t *trial) error {
 	old, err := t.begin(ctx, "an hour ahead: the clock of")
 	if err != nil {
@@ -33,6 +35,12 @@ func clockJump(ctx context.Context, t *trial) error {
 		return err
 	}
 	t.out.Steps = append(t.out.Steps, Step{Name: stepLeaderClock, Node: old.ID, NewTerm: still.Term != old.Term})
+	if err := t.leadWithClockAhead(ctx); err != nil {
+		return err
+	}
+	if still, err = t.leader(ctx); err != nil {
+		return err
+	}
 	others := t.followers(still.ID)
 	for _, id := range others {
 		if err := t.setFault(ctx, id, "clock=-1h\n"); err != nil {
@@ -54,10 +62,7 @@ func clockJump(ctx context.Context, t *trial) error {
 	if err := errors.Join(err, t.cluster.Start(still.ID)); err != nil {
 		return err
 	}
-	if err := t.awaitMembers(ctx, t.cluster.Members()...); err != nil {
-		return err
-	}
-	return t.leadWithClockAhead(ctx)
+	return t.awaitMembers(ctx, t.cluster.Members()...)
 }
 
 // leadWithClockAhead makes a member leader whose clock is an hour ahead.
@@ -87,10 +92,7 @@ func (t *trial) leadWithClockAhead(ctx context.Context) error {
 		return err
 	}
 	t.heal("the clock of %s is right", next)
-	if err := t.setFault(ctx, next, ""); err != nil {
-		return err
-	}
-	return t.awaitMembers(ctx, t.cluster.Members()...)
+	return t.setFault(ctx, next, "")
 }
 
 const stepLeaderClock = "the leader's clock jumps"
