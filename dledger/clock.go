@@ -55,11 +55,16 @@ func newClock(last int64) *clock {
 // nothing is in flight from this node.
 func (c *clock) reset() {
 	base := c.wall()
+	last := c.last.Load() * int64(time.Millisecond)
+	goesOn := last + max(0, int64(c.mono())-c.lastAt.Load()) // the group's time as this member saw it
+	wrong := false
 	if ahead := c.ahead(); ahead.Abs() > clockSlack {
-		base -= int64(ahead)
+		base, wrong = base-int64(ahead), true
 	}
-	if last := c.last.Load() * int64(time.Millisecond); base < last {
-		base = last + max(0, int64(c.mono())-c.lastAt.Load())
+	// With a wrong clock the others' say only whether the group's time is right, to
+	// within clockSlack: a step to them would shorten what is delayed.
+	if base < last || wrong && base < goesOn+int64(clockSlack) {
+		base = goesOn
 	}
 	// Read last: a pause in here makes the group's time late, and never early.
 	c.anchor.Store(&clockAnchor{base: base, at: c.mono()})

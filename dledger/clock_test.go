@@ -90,6 +90,16 @@ func TestClockBeginsInTheMiddle(t *testing.T) {
 		require.Equal(t, 20*hour, c.now(), "%s: never below the log", name)
 	}
 	c, setWall, advance := fakeClock(5 * hour)
+	c.others.put("a", clockOffset{wall: 5 * int64(time.Hour), at: c.mono()})
+	c.others.put("b", clockOffset{wall: 5 * int64(time.Hour), at: c.mono()})
+	advance(time.Second)
+	c.seen(5*hour + 900) // of a leader that was late by 100 ms
+	setWall(9 * hour)
+	advance(time.Second)
+	c.reset()
+	require.Equal(t, 5*hour+1_900, c.now(), "no step where the group's time is nearly right")
+
+	c, setWall, advance = fakeClock(5 * hour)
 	c.others.put("a", clockOffset{wall: 1, at: c.mono()})
 	advance(clockKept + time.Nanosecond)
 	setWall(6 * hour)

@@ -71,7 +71,7 @@ var faults = []fault{
 		needs: Needs{Settings: map[string]string{"shutdownDrainTime": "35000"}}},
 	{name: "transfer-storm", about: "hand the leadership over 20 times without a pause, two takers killed meanwhile", run: transferStorm, check: checkStorm},
 	{name: "kill-namesrv", about: "SIGKILL one name server, then all, start them again; clients that know the way go on", needs: Needs{Namesrvs: 2}, run: killNamesrv, check: checkNoErrors},
-	{name: "clock-jump", about: "the leader's clock jumps by ±1 h, a member whose clock is an hour ahead takes over, then one an hour behind; delayed messages come once and never early",
+	{name: "clock-jump", about: "the leader's clock jumps by ±1 h, a member whose clock is an hour behind takes over; delayed messages come once and never early",
 		needs: Needs{Faults: true}, run: clockJump, check: checkClock, delayed: true},
 }
 
