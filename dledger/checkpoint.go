@@ -48,10 +48,16 @@ func (n *Node) dirty() bool {
 }
 
 // checkpoint saves one. A configuration that is not applied yet is no error:
-// the next tick comes.
+// the next tick comes. Raft takes none while it hands the leadership over, which
+// lasts an election timeout at most: that is waited out, for the last checkpoint of
+// a member that stops has no next tick.
 func (n *Node) checkpoint() error {
 	began := time.Now()
 	err := n.raft.Snapshot().Error()
+	for errors.Is(err, raft.ErrLeadershipTransferInProgress) && time.Since(began) < 2*n.cfg.ElectionTimeout {
+		time.Sleep(checkpointRetry)
+		err = n.raft.Snapshot().Error()
+	}
 	switch {
 	case err == nil:
 		n.checkpoints.Add(1)
@@ -65,6 +71,9 @@ func (n *Node) checkpoint() error {
 		return fmt.Errorf("dledger: checkpoint: %w", err)
 	}
 }
+
+// checkpointRetry is the pause before a checkpoint is tried again.
+const checkpointRetry = 5 * time.Millisecond
 
 // stall is since when a member's log stands still at an index.
 type stall struct {
