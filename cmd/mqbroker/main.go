@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -151,21 +150,9 @@ func startAgain(sockets *inherit.Sockets) error {
 // that is so by its name decides the setting, from which other ports follow.
 func takePort(set *config.Set[broker.Config], sockets *inherit.Sockets, log hclog.Logger) (net.Listener, error) {
 	cfg := set.Current()
-	l, err := sockets.Listener(inherit.Want{Key: "listenPort", Port: cfg.ListenPort, Never: map[int]string{
+	return sockets.Adopt(set, inherit.Want{Key: "listenPort", Port: cfg.ListenPort, Never: map[int]string{
 		cfg.RaftPort(): "the Raft port. Nobody may keep that one open: by its refusal the other members learn within milliseconds that this process is dead",
-	}})
-	if err != nil || l == nil {
-		return nil, err
-	}
-	log.Info("the client port is held by who started this process", "addr", l.Addr().String())
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	if port != strconv.Itoa(cfg.ListenPort) {
-		log.Warn("the port of the socket that was passed replaces listenPort", "listenPort", cfg.ListenPort, "port", port)
-	}
-	if err := set.Put("listenPort", port, "the socket that was passed"); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	}}, log)
 }
 
 // takeProperties makes settings of the properties a Java virtual machine would

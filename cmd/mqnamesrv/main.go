@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -102,20 +101,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 // takePort returns the listener that was passed for the port, or nil. One that is
 // so by its name decides the setting.
 func takePort(set *config.Set[namesrv.Config], sockets *inherit.Sockets, log hclog.Logger) (net.Listener, error) {
-	cfg := set.Current()
-	l, err := sockets.Listener(inherit.Want{Key: "listenPort", Port: cfg.ListenPort})
-	if err != nil || l == nil {
-		return nil, err
-	}
-	log.Info("the port is held by who started this process", "addr", l.Addr().String())
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	if port != strconv.Itoa(cfg.ListenPort) {
-		log.Warn("the port of the socket that was passed replaces listenPort", "listenPort", cfg.ListenPort, "port", port)
-	}
-	if err := set.Put("listenPort", port, "the socket that was passed"); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	return sockets.Adopt(set, inherit.Want{Key: "listenPort", Port: set.Current().ListenPort}, log)
 }
 
 // facts is the banner of a name server that has started.

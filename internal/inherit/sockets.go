@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/hashicorp/go-hclog"
 )
 
 // Remoting is the name (FileDescriptorName=) of a socket that is the client port
@@ -67,6 +68,29 @@ func (s *Sockets) Listener(want Want) (found net.Listener, err error) {
 		found = l
 	}
 	return found, nil
+}
+
+// Setting is where a socket's port goes, a *config.Set.
+type Setting interface {
+	Put(key, value, source string) error
+}
+
+// Adopt is Listener for a server whose port is a setting: a socket that is the
+// client port by its name decides it, because other ports follow from it.
+func (s *Sockets) Adopt(set Setting, want Want, log hclog.Logger) (net.Listener, error) {
+	l, err := s.Listener(want)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	log.Info("the port for clients is held by who started this process", "addr", l.Addr().String())
+	if port != want.Port {
+		log.Warn("the port of the socket that was passed replaces "+want.Key, want.Key, want.Port, "port", port)
+	}
+	if err := set.Put(want.Key, strconv.Itoa(port), "the socket that was passed"); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // what names a descriptor to people.
